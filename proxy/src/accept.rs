@@ -1,0 +1,252 @@
+//! From a pod's listener to a served connection.
+//!
+//! Comes in: the listeners that `enrol` opened. Goes out: connections with their original destination, handed to the workers in turn. A
+//! connection that nobody captured (somebody dialled the listener itself) is closed and counted. Never: a decision about requests.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    capture::Origin,
+    detect::{Verdict, detect, has_unknown_version},
+    enrol::{EnrolledPod, Serve},
+    fault::{Fault, Kind},
+    http::{respond, serve},
+    net::{
+        Class,
+        addr::{ClientAddr, EndpointAddr, OriginalDst},
+        client_stream::ClientStream,
+        prefixed::Prefixed,
+    },
+    opaque,
+    runtime::WorkerHandle,
+    upstream::connect,
+    worker::{Connection, Open, Worker},
+};
+
+/// Pause after an accept that failed for want of file descriptors or memory: the queue waits, the loop does not spin.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long a listener still accepts after its pod was withdrawn from the hook.
+pub const LAST_CALL: Duration = Duration::from_millis(100);
+/// How long a connection without a first byte is kept once its pod drains.
+const DRAIN_SILENCE: Duration = Duration::from_secs(1);
+
+/// Gives every listener a worker that accepts, and every connection a worker that serves.
+#[derive(Clone, Debug)]
+pub struct Dispatcher {
+    workers: Arc<[WorkerHandle]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Dispatcher {
+    /// Over these workers; there is at least one.
+    #[must_use]
+    pub fn new(workers: Arc<[WorkerHandle]>) -> Self {
+        Self { workers, next: Arc::default() }
+    }
+
+    fn turn(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len()
+    }
+}
+
+impl Serve for Dispatcher {
+    fn serve(&self, pod: Arc<EnrolledPod>, listener: std::net::TcpListener) {
+        let dispatcher = self.clone();
+        self.workers[self.turn()].run(move |worker| {
+            tokio::task::spawn_local(accept(Rc::clone(worker), dispatcher, pod, listener));
+        });
+    }
+}
+
+/// Accepts until the pod drains; then takes what is still in the queue and closes the listener.
+async fn accept(worker: Rc<Worker>, dispatcher: Dispatcher, pod: Arc<EnrolledPod>, listener: std::net::TcpListener) {
+    // However this ends: reconciliation must not believe that somebody serves the listener.
+    let _ended = pod.drain.clone().drop_guard();
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(pod = %pod.name, namespace = %pod.namespace, %error, "cannot wait for connections");
+            return;
+        }
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = listener.accept() => accepted,
+            () = pod.drain.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => dispatcher.hand_on(&worker, &pod, stream, peer),
+            Err(error) if is_temporary(&error) => {
+                tracing::warn!(pod = %pod.name, %error, "accept failed; trying again");
+                sleep(BACK_OFF).await;
+            }
+            Err(error) => {
+                tracing::warn!(pod = %pod.name, %error, "the listener is dead; reconciliation will enrol the pod anew");
+                break;
+            }
+        }
+    }
+    // A connect may be between the hook and its SYN: take what still comes for a moment.
+    let last = async {
+        while let Ok((stream, peer)) = listener.accept().await {
+            dispatcher.hand_on(&worker, &pod, stream, peer);
+        }
+    };
+    let _ = timeout(LAST_CALL, last).await;
+    drop(listener);
+    // An idle connection would keep the pod's namespace alive.
+    let cookie = pod.cookie;
+    for worker in dispatcher.workers.iter() {
+        worker.run(move |worker| worker.forget(cookie));
+    }
+}
+
+/// `accept(2)` passes on errors of the connection it would have returned, and lacks of resources; both pass.
+fn is_temporary(error: &io::Error) -> bool {
+    !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF | libc::ENOTSOCK | libc::EOPNOTSUPP))
+}
+
+impl Dispatcher {
+    fn hand_on(&self, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, stream: TcpStream, peer: SocketAddr) {
+        let Some((connection, stream)) = identify(worker, pod, stream, peer) else { return };
+        let target = self.turn();
+        if target == worker.index {
+            take_up(connection, worker, stream);
+            return;
+        }
+        match stream.into_std() {
+            Ok(stream) => self.workers[target].run(move |worker| match TcpStream::from_std(stream) {
+                Ok(stream) => take_up(connection, worker, stream),
+                Err(error) => tracing::warn!(%error, "cannot take over a connection"),
+            }),
+            Err(error) => tracing::warn!(%error, "cannot hand a connection on"),
+        }
+    }
+}
+
+/// A captured connection before a worker serves it.
+struct Captured {
+    open: Open,
+    pod: Arc<EnrolledPod>,
+    original: OriginalDst,
+    client: ClientAddr,
+}
+
+impl Captured {
+    fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
+        let Self { open, pod, original, client } = self;
+        let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Arc::default());
+        Ok(Rc::new(Connection { worker, pod, original, client, stream, open, interim }))
+    }
+}
+
+/// Where the connection wanted to go, or nothing if the hook did not send it.
+fn identify(
+    worker: &Worker,
+    pod: &Arc<EnrolledPod>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<(Captured, TcpStream)> {
+    let listener = stream.local_addr().ok()?;
+    let origin = worker.origins.of(pod.cookie, ClientAddr(peer), listener);
+    let Ok(Some(Origin { destination: original, .. })) =
+        origin.inspect_err(|error| tracing::warn!(%error, "no original destination"))
+    else {
+        tracing::debug!(pod = %pod.name, %peer, "refused: nobody captured this connection");
+        worker.counters.refused.inc();
+        let _ = stream.set_zero_linger();
+        return None;
+    };
+    let client = ClientAddr(SocketAddr::new(pod_address(pod, peer.ip()), peer.port()));
+    let open = Open::count(&worker.counters.open);
+    Some((Captured { open, pod: Arc::clone(pod), original, client }, stream))
+}
+
+/// A socket that its application has bound to any address comes from loopback; for the world it is the pod's all the same.
+fn pod_address(pod: &EnrolledPod, seen: IpAddr) -> IpAddr {
+    let own = pod.ips.iter().find(|ip| ip.is_ipv4() == seen.is_ipv4());
+    own.copied().filter(|_| seen.is_loopback()).unwrap_or(seen)
+}
+
+/// Starts a connection's task on its worker.
+fn take_up(captured: Captured, worker: &Rc<Worker>, stream: TcpStream) {
+    match captured.on(worker, stream) {
+        Ok(connection) => {
+            tokio::task::spawn_local(handle(connection));
+        }
+        Err(error) => tracing::debug!(%error, "the client was gone before it was served"),
+    }
+}
+
+/// One connection, from its first byte to its end.
+async fn handle(connection: Rc<Connection>) {
+    let conversation = async {
+        tokio::select! {
+            result = converse(&connection) => result,
+            () = connection.cut() => Err(anyhow::anyhow!("not finished when the time to drain was over")),
+        }
+    };
+    if let Err(error) = conversation.await {
+        tracing::debug!(client = %connection.client, original = %connection.original, error = %format!("{error:#}"), "connection ended");
+    }
+}
+
+async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
+    let Connection { worker, original, .. } = &**connection;
+    let mut stream = connection.stream.clone();
+    let declared = worker.shared.store.table().protocol(*original);
+    let (verdict, read) = tokio::select! {
+        detected = detect(&mut stream, declared, worker.shared.settings.detect_timeout) => detected?,
+        // A client that says nothing for a while after the drain began loses nothing.
+        () = async { connection.pod.drain.cancelled().await; sleep(DRAIN_SILENCE).await } => return Ok(()),
+    };
+    match verdict {
+        Verdict::Http1 if has_unknown_version(&read) => {
+            let fault = Fault::client(Kind::UnknownVersion);
+            worker.fault(fault);
+            Ok(respond::bare(stream, fault).await?)
+        }
+        Verdict::Http1 => {
+            worker.counters.http.inc();
+            let served = serve::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
+            // hyper has answered 400 or 431 by itself.
+            if served.as_ref().is_err_and(|error| error.is_parse()) {
+                worker.fault(Fault::client(Kind::Malformed));
+            }
+            // The endpoint's answer broke off: the client must not take what it has for the whole.
+            if served.as_ref().is_err_and(|error| error.is_user()) {
+                connection.stream.reset();
+            }
+            Ok(served?)
+        }
+        Verdict::Http2 | Verdict::Opaque => {
+            let counters = &worker.counters;
+            (if verdict == Verdict::Http2 { &counters.http2 } else { &counters.opaque }).inc();
+            let endpoint = EndpointAddr(original.0);
+            match connect::open(worker, &connection.pod, endpoint, Class::Primary).await {
+                Ok(upstream) => Ok(opaque::splice(stream, read, upstream).await?),
+                Err(fault) => {
+                    worker.fault(fault);
+                    connection.stream.reset();
+                    Ok(())
+                }
+            }
+        }
+    }
+}

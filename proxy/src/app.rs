@@ -1,0 +1,173 @@
+//! The composition root of `understudy run`: makes every part in order, wires them, and takes them apart at the end.
+//!
+//! The control side (this file, `control`, `admin`, `enrol`, the signals) runs on one thread of its own, so that it cannot starve traffic; the
+//! workers are `runtime`'s. The order of a start: configuration (a bad manifest leaves no trace), addresses, hooks, workers, enrolment. A
+//! reload publishes the table before the kernel's rules, so that what is redirected always finds a table that knows it.
+
+mod control_loop;
+mod drain;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    accept::Dispatcher,
+    admin::{AdminServer, Readiness, View},
+    capture::{Capture, CaptureOptions},
+    control::{self, Controller, Rejected, Store, source::file::FileSource},
+    enrol::{Enrolment, InNamespaces},
+    net::{FactoryOptions, SocketFactory, rlimit},
+    observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry},
+    runtime::Workers,
+    settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
+    shadow::{budget::Budget, plan::Limits},
+    worker::Shared,
+};
+
+/// What `/config_dump` shows; the control loop writes it, the admin pages read it.
+type Dump = Arc<Mutex<Value>>;
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// One line for the operator if it cannot start. Nothing stays behind then.
+pub fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, supervise(settings, telemetry))
+}
+
+async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let signals = drain::Signals::listen()?;
+    let metrics = Arc::new(Metrics::new());
+    process::register(&metrics);
+    telemetry.register(&metrics);
+    let (source, mut controller, store) = configuration(&settings.control, &metrics)?;
+    let applied = controller.start(source.texts()).map_err(refuse)?;
+    let files = rlimit::raise();
+    tracing::info!(soft = files.soft, hard = files.hard, "open files");
+
+    let admin = AdminServer::bind(&settings.admin)?;
+    tracing::info!(admin = %admin.admin_address(), metrics = %admin.metrics_address(), "listening");
+    let log = AccessLog::open(&settings.access_log)?;
+    log.register(&metrics);
+
+    let capture = Arc::new(Capture::start(&capture_options(&settings.capture))?);
+    tracing::info!(cgroup = %capture.root().path().display(), "hooks attached");
+    let stop = CancellationToken::new();
+    if let Some(events) = capture.events() {
+        let stop = stop.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = events.run(stop).await {
+                tracing::warn!(%error, "the kernel side's reports cannot be read");
+            }
+        });
+    }
+
+    let mark = settings.capture.mark;
+    if let Some(whose) = mark.clash() {
+        tracing::warn!(
+            "--mark {mark} overlaps the marks of {whose}: connections may be taken for theirs or ours; choose another bit"
+        );
+    }
+    let factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
+    let shadow_factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
+    let shared = Shared {
+        store: Arc::clone(&store),
+        factory: factory.clone(),
+        shadow_factory,
+        settings: settings.data,
+        limits: Limits {
+            budget: Budget::new(settings.data.shadow_node_buffer_bytes, metrics.shadow_buffered_bytes.clone()),
+            active: metrics.shadows_active.clone(),
+        },
+        metrics: Arc::clone(&metrics),
+        log: log.clone(),
+        shadows_end: CancellationToken::new(),
+    };
+    let origins = (0..settings.data.workers).map(|_| capture.origins()).collect::<Result<Vec<_>, _>>()?;
+    let workers = Workers::start(&shared, origins, capture.heartbeat()?).context("cannot start the workers")?;
+
+    let dispatcher = Arc::new(Dispatcher::new(workers.handles()));
+    let reach = InNamespaces::new(factory, settings.enrol.allow_host_netns);
+    let hook = Arc::clone(&capture);
+    let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));
+
+    let readiness = Readiness::new();
+    let dump = Dump::default();
+    let shown = Arc::clone(&dump);
+    let view = View {
+        metrics: Arc::clone(&metrics),
+        readiness: readiness.clone(),
+        log_level: telemetry.level(),
+        config_dump: Arc::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+    };
+    // The last thing that can fail: from here on the name is given back by the graceful end.
+    capture.claim_instance(&applied.capture)?;
+    let mut control =
+        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = admin.serve(view).await {
+            tracing::error!(%error, "the admin pages have ended");
+        }
+    });
+
+    let mut signals = signals;
+    tokio::select! {
+        () = control.run(source, settings.enrol.reconcile_interval) => {}
+        () = signals.first() => {}
+    }
+    stop.cancel();
+    let (enrolment, metrics) = control.into_parts();
+    drain::drain(
+        drain::Running { capture, enrolment, metrics, shared, log },
+        settings.data.drain_timeout,
+        &mut signals,
+    )
+    .await;
+    Ok(())
+}
+
+fn configuration(
+    settings: &ControlSettings,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(FileSource, Controller, Arc<Store>)> {
+    let source = FileSource::open(&settings.paths())?;
+    let store = Arc::new(Store::new(Arc::clone(metrics)));
+    let decided =
+        control::Settings { cluster_domain: Arc::clone(&settings.cluster_domain), shadow: settings.shadow.clone() };
+    let controller = Controller::new(decided, Arc::clone(metrics), Arc::clone(&store));
+    Ok((source, controller, store))
+}
+
+/// The first configuration does not work: the first error says it all, `understudy check` shows the rest.
+fn refuse(rejected: Rejected) -> anyhow::Error {
+    let errors = rejected.diagnostics.iter().filter(|finding| finding.is_error()).count();
+    match rejected.diagnostics.iter().find(|finding| finding.is_error()) {
+        Some(first) if errors == 1 => anyhow::anyhow!("{first}"),
+        Some(first) => anyhow::anyhow!("{first} (and {} more errors; `understudy check` shows all)", errors - 1),
+        None => anyhow::anyhow!("the configuration was rejected"),
+    }
+}
+
+fn capture_options(settings: &CaptureSettings) -> CaptureOptions {
+    CaptureOptions {
+        cgroup: settings.machine.cgroup_root.clone(),
+        bpffs: settings.machine.bpffs.clone(),
+        instance: settings.machine.instance.to_string(),
+        mark: settings.mark,
+        stale_after: settings.heartbeat_stale,
+        max_rules: settings.max_rules,
+        log_level: match settings.kernel_log {
+            KernelLog::Off => 0,
+            KernelLog::Error => 1,
+            KernelLog::Warn => 2,
+            KernelLog::Info => 3,
+            KernelLog::Debug => 4,
+        },
+        ..CaptureOptions::default()
+    }
+}

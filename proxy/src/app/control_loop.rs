@@ -1,0 +1,181 @@
+//! Everything that happens on the control thread after the start: reloads, reconciliation, the kernel's counters.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use proxy_common::stats::Counter;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Dump;
+use crate::{
+    admin::{Condition, Readiness},
+    capture::{Capture, SyncReport},
+    control::{
+        Applied, Controller, Verdict, diagnostic::Severity, dump::Dump as Configuration, source::file::FileSource,
+    },
+    enrol::Enrolment,
+    observe::metrics::Metrics,
+};
+
+/// How often the kernel's counters are fetched.
+const STATS: Duration = Duration::from_millis(500);
+
+pub(super) struct ControlLoop {
+    controller: Controller,
+    /// In force.
+    applied: Arc<Applied>,
+    capture: Arc<Capture>,
+    enrolment: Enrolment,
+    metrics: Arc<Metrics>,
+    hooks: Condition,
+    configuration: Condition,
+    pods: Condition,
+    dump: Dump,
+}
+
+impl ControlLoop {
+    pub(super) fn new(
+        controller: Controller,
+        applied: Arc<Applied>,
+        capture: Arc<Capture>,
+        enrolment: Enrolment,
+        metrics: Arc<Metrics>,
+        readiness: &Readiness,
+        dump: Dump,
+    ) -> Self {
+        Self {
+            controller,
+            applied,
+            capture,
+            enrolment,
+            metrics,
+            hooks: readiness.condition("hooks attached"),
+            configuration: readiness.condition("first configuration in force"),
+            pods: readiness.condition("every enrolled pod listens"),
+            dump,
+        }
+    }
+
+    /// Puts the first configuration in force and follows its changes. Never ends by itself.
+    pub(super) async fn run(&mut self, mut source: FileSource, reconcile: Duration) {
+        self.announce();
+        self.carry_out().await;
+        match self.capture.retire_predecessor() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(?removed, "removed what a former process had left pinned"),
+            Err(error) => tracing::error!(%error, "hooks of a former process are still pinned"),
+        }
+        self.hooks.met();
+        let mut stats = interval(STATS);
+        stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reconciles = interval(reconcile);
+        reconciles.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        reconciles.reset();
+        loop {
+            tokio::select! {
+                texts = source.changed() => {
+                    self.applied = self.controller.reload(texts);
+                    self.announce();
+                    self.carry_out().await;
+                }
+                _ = reconciles.tick() => self.reconcile().await,
+                _ = stats.tick() => self.count(),
+            }
+        }
+    }
+
+    /// What there is to say about the manifests.
+    fn announce(&self) {
+        for finding in self.applied.diagnostics.iter() {
+            match finding.severity {
+                Severity::Error => tracing::error!("{finding}"),
+                Severity::Warning => tracing::warn!("{finding}"),
+                Severity::Note => tracing::debug!("{finding}"),
+            }
+        }
+        match self.applied.verdict {
+            Verdict::Applied => {}
+            Verdict::Partial => {
+                tracing::error!("a part of the configuration does not work and stays in its last good state")
+            }
+            Verdict::Rejected => tracing::error!("nothing of the change works: the configuration is the one of before"),
+        }
+    }
+
+    /// What the configuration asks of the kernel and of the pods. Its table is in force already.
+    async fn carry_out(&mut self) {
+        let generation = self.applied.table.generation;
+        let report = self.capture.sync_rules(&self.applied.capture, generation);
+        self.account(&report);
+        self.enrolment.apply(self.applied.pods.to_vec()).await;
+        self.configuration.met();
+        self.pods.met();
+        self.metrics.generation.set(generation as i64);
+        self.show();
+        tracing::info!(generation, destinations = self.applied.capture.ports.len(), "configuration in force");
+    }
+
+    async fn reconcile(&mut self) {
+        if self.capture.is_attached() {
+            self.hooks.met();
+        } else {
+            tracing::error!("the hooks no longer run: is another program replacing programs at the cgroup root?");
+            self.hooks.unmet("the hooks no longer see connects");
+        }
+        let report = self.capture.reconcile_rules(&self.applied.capture, self.applied.table.generation);
+        if report.repaired > 0 {
+            tracing::warn!(destinations = report.repaired, "entries of rules were not what we wrote: written again");
+            self.metrics.reconcile_repairs.inc_by(report.repaired as u64);
+        }
+        self.account(&report);
+        self.enrolment.reconcile().await;
+        self.show();
+    }
+
+    /// What came of putting rules into the kernel.
+    fn account(&self, report: &SyncReport) {
+        self.metrics.rules_overflow.set(report.overflow() as i64);
+        for failed in &report.failed {
+            tracing::error!(address = %failed.address, virtual_service = %failed.owner, "not captured: {}", failed.reason);
+        }
+        if let Some(error) = &report.pin_error {
+            tracing::error!(%error, "rules");
+        }
+    }
+
+    fn count(&self) {
+        match self.capture.stats() {
+            Ok(totals) => {
+                for ((_, name), total) in Counter::ALL.iter().zip(totals) {
+                    self.metrics.set_verdict(name, total);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "no counters from the kernel"),
+        }
+    }
+
+    fn show(&self) {
+        let enrolment: Vec<_> = self
+            .enrolment
+            .status()
+            .load()
+            .iter()
+            .map(|pod| {
+                let name = format!("{}/{}", pod.namespace, pod.name);
+                match &pod.state {
+                    Ok(cookie) => json!({ "pod": name, "enrolled": true, "cookie": cookie.0 }),
+                    Err(reason) => json!({ "pod": name, "enrolled": false, "reason": reason }),
+                }
+            })
+            .collect();
+        let shown = json!({ "configuration": Configuration::of(&self.applied), "enrolment": enrolment });
+        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+    }
+
+    pub(super) fn into_parts(self) -> (Enrolment, Arc<Metrics>) {
+        (self.enrolment, self.metrics)
+    }
+}

@@ -1,0 +1,76 @@
+//! The graceful end: new connections are native first, then what is under way is finished, within a time.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    accept::LAST_CALL,
+    capture::Capture,
+    enrol::Enrolment,
+    observe::{access_log::AccessLog, metrics::Metrics},
+    worker::Shared,
+};
+
+/// How often it is looked whether all is done.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the access log may take for its last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Resolves at the next signal.
+    pub(super) async fn first(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: draining"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: draining"),
+        }
+    }
+}
+
+/// What has to end.
+pub(super) struct Running {
+    pub(super) capture: Arc<Capture>,
+    pub(super) enrolment: Enrolment,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Shared,
+    pub(super) log: AccessLog,
+}
+
+/// Detaches the hooks, then waits for connections and shadows. A second signal or the deadline ends the waiting.
+pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Signals) {
+    let Running { capture, mut enrolment, metrics, shared, log } = running;
+    capture.detach();
+    enrolment.withdraw_all().await;
+    let open = metrics.open_connections("captured");
+    let finished = async {
+        // Connections that are still in a listener's queue are counted once they are accepted.
+        sleep(LAST_CALL + LOOK).await;
+        while open.get() > 0 || metrics.shadows_active.get() > 0 {
+            sleep(LOOK).await;
+        }
+    };
+    let began = Instant::now();
+    tokio::select! {
+        () = finished => tracing::info!(seconds = began.elapsed().as_secs_f32(), "drained"),
+        () = sleep(deadline) => tracing::warn!(connections = open.get(), shadows = metrics.shadows_active.get(), "drain timeout: ending what is left"),
+        () = signals.first() => tracing::warn!("second signal: ending at once"),
+    }
+    // Each shadow still under way ends as `draining`, and says so in the access log.
+    shared.shadows_end.cancel();
+    sleep(LOOK).await;
+    log.flush(LAST_LINES);
+}

@@ -1,0 +1,41 @@
+//! What the configuration asks of capture and enrolment: the other half of a compiled configuration, beside the table.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// One destination that the connect hook shall redirect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedPort {
+    /// Number of the Service port in this generation, for the kernel's counters and events.
+    pub rule: u32,
+    /// Refuse connections while the proxy cannot take them (`understudy.dev/failure-policy: closed`).
+    pub closed: bool,
+    /// `namespace/name` of the VirtualService, to say which rule found no room in the map.
+    pub owner: Arc<str>,
+}
+
+/// Every destination with a rule, and nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CapturePlan {
+    /// By the address that applications connect to: cluster IPs, external and load balancer IPs; for headless Services the endpoints.
+    pub ports: BTreeMap<SocketAddr, CapturedPort>,
+}
+
+/// A pod of this node that shall be enrolled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPlan {
+    /// Namespace of the pod.
+    pub namespace: Arc<str>,
+    /// Name of the pod.
+    pub name: Arc<str>,
+    /// `metadata.uid`, or empty.
+    pub uid: Arc<str>,
+    /// Its network namespace (a plain name of the annotation becomes `/run/netns/NAME`).
+    pub netns: PathBuf,
+    /// `status.podIPs`.
+    pub ips: Vec<IpAddr>,
+}

@@ -1,0 +1,212 @@
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Mutex, atomic::AtomicU64},
+};
+
+use super::*;
+use crate::net::Listeners;
+
+/// Pods whose listeners are on our own loopback; the cookie is what the test says. A pod named `absent` cannot be opened.
+#[derive(Default)]
+struct Local {
+    cookies: Mutex<HashMap<String, u64>>,
+    next: AtomicU64,
+    opened: Arc<AtomicU32>,
+}
+
+impl Reach for Local {
+    async fn open(&self, plan: &PodPlan) -> Result<Opened, Refusal> {
+        if &*plan.name == "absent" {
+            return Err(Refusal::ForeignAddress { path: plan.netns.clone(), ips: plan.ips.clone() });
+        }
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let next = || self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let cookie = *self.cookies.lock().unwrap().entry(plan.uid.to_string()).or_insert_with(next);
+        Ok(Opened {
+            netns: Arc::new(Netns::open("/proc/self/ns/net").unwrap()),
+            cookie: NetnsCookie(cookie),
+            ips: plan.ips.clone(),
+            listeners: Listeners { v4: Some(TcpListener::bind("127.0.0.1:0").unwrap()), v6: None },
+        })
+    }
+}
+
+/// The kernel's map, and the order of what happens.
+#[derive(Default)]
+struct Log {
+    entries: Mutex<HashMap<u64, NetnsEntry>>,
+    events: Mutex<Vec<String>>,
+    served: Mutex<Vec<(Arc<EnrolledPod>, TcpListener)>>,
+    full: Mutex<bool>,
+}
+
+impl NetnsTable for Log {
+    fn put(&self, cookie: NetnsCookie, entry: &NetnsEntry) -> Result<(), CaptureError> {
+        if *self.full.lock().unwrap() {
+            return Err(CaptureError::Map { doing: "enrol a namespace", map: "NETNS", reason: "full".to_owned() });
+        }
+        self.events.lock().unwrap().push(format!("put {cookie}"));
+        self.entries.lock().unwrap().insert(cookie.0, *entry);
+        Ok(())
+    }
+
+    fn delete(&self, cookie: NetnsCookie) -> Result<(), CaptureError> {
+        let draining =
+            self.served.lock().unwrap().iter().any(|(pod, _)| pod.cookie == cookie && pod.drain.is_cancelled());
+        self.events.lock().unwrap().push(format!("delete {cookie} draining={draining}"));
+        self.entries.lock().unwrap().remove(&cookie.0);
+        Ok(())
+    }
+
+    fn get(&self, cookie: NetnsCookie) -> Result<Option<NetnsEntry>, CaptureError> {
+        Ok(self.entries.lock().unwrap().get(&cookie.0).copied())
+    }
+}
+
+impl Serve for Log {
+    fn serve(&self, pod: Arc<EnrolledPod>, listener: TcpListener) {
+        self.events.lock().unwrap().push(format!("serve {}", pod.cookie));
+        self.served.lock().unwrap().push((pod, listener));
+    }
+}
+
+struct World {
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    opened: Arc<AtomicU32>,
+    enrolment: Enrolment<Local>,
+}
+
+fn world() -> World {
+    let (log, metrics, reach) = (Arc::new(Log::default()), Arc::new(Metrics::new()), Local::default());
+    let opened = Arc::clone(&reach.opened);
+    let enrolment = Enrolment::new(
+        reach,
+        Arc::clone(&log) as Arc<dyn NetnsTable>,
+        Arc::clone(&log) as Arc<dyn Serve>,
+        Arc::clone(&metrics),
+    );
+    World { log, metrics, opened, enrolment }
+}
+
+impl World {
+    fn events(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.events.lock().unwrap())
+    }
+
+    fn figures(&self) -> (i64, i64, u64) {
+        (self.metrics.enrolled_desired.get(), self.metrics.enrolled_actual.get(), self.metrics.reconcile_repairs.get())
+    }
+
+    fn state(&self, name: &str) -> Result<NetnsCookie, String> {
+        let status = self.enrolment.status().load_full();
+        status.iter().find(|status| &*status.name == name).unwrap().state.clone()
+    }
+}
+
+fn pod(name: &str, uid: &str) -> PodPlan {
+    PodPlan {
+        namespace: Arc::from("mirror"),
+        name: Arc::from(name),
+        uid: Arc::from(uid),
+        netns: PathBuf::from("/proc/self/ns/net"),
+        ips: vec!["10.0.0.2".parse().unwrap()],
+    }
+}
+
+/// Mutation that breaks it: entering the namespace before its listener is served, or draining before the entry is deleted.
+#[tokio::test]
+async fn the_listener_is_served_before_the_hook_knows_and_drains_after_the_hook_forgot() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("sleep", "a")]).await;
+    assert_eq!(world.events(), ["serve 1", "put 1"]);
+    assert_eq!((world.figures(), world.state("sleep")), ((1, 1, 0), Ok(NetnsCookie(1))));
+    let entry = world.log.entries.lock().unwrap()[&1];
+    let port = world.log.served.lock().unwrap()[0].1.local_addr().unwrap().port();
+    assert_eq!(u16::from_be(entry.port4), port);
+
+    world.enrolment.withdraw_all().await;
+    assert_eq!(world.events(), ["delete 1 draining=false"]);
+    assert!(world.log.served.lock().unwrap()[0].0.drain.is_cancelled());
+    assert_eq!(world.figures(), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn applying_the_same_pods_again_does_nothing() {
+    let mut world = world();
+    for _ in 0..3 {
+        world.enrolment.apply(vec![pod("sleep", "a")]).await;
+        world.enrolment.reconcile().await;
+    }
+    assert_eq!(world.opened.load(Ordering::Relaxed), 1);
+    assert_eq!(world.figures(), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_pod_with_a_new_identity_is_withdrawn_and_enrolled_anew() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("sleep", "a")]).await;
+    world.enrolment.apply(vec![pod("sleep", "b")]).await;
+    assert_eq!(world.events(), ["serve 1", "put 1", "delete 1 draining=false", "serve 2", "put 2"]);
+    assert_eq!(world.figures(), (1, 1, 0), "that is no repair");
+}
+
+#[tokio::test]
+async fn an_entry_that_vanished_or_changed_is_written_again_without_a_new_listener() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("sleep", "a")]).await;
+    world.log.entries.lock().unwrap().clear();
+    world.enrolment.reconcile().await;
+    world.log.entries.lock().unwrap().get_mut(&1).unwrap().port4 = 1;
+    world.enrolment.reconcile().await;
+    assert_eq!(world.events(), ["serve 1", "put 1", "put 1", "put 1"]);
+    assert_eq!(world.figures(), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn a_pod_whose_accept_loop_ended_is_enrolled_anew() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("sleep", "a")]).await;
+    world.log.served.lock().unwrap()[0].0.drain.cancel();
+    world.enrolment.reconcile().await;
+    assert_eq!(world.events(), ["serve 1", "put 1", "delete 1 draining=true", "serve 1", "put 1"]);
+    assert_eq!(world.figures(), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_pod_whose_listener_was_closed_by_force_is_enrolled_anew() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("sleep", "a")]).await;
+    // What `ss --kill` does: the descriptors stay, the socket listens no more.
+    let listener = world.log.served.lock().unwrap()[0].1.try_clone().unwrap();
+    socket2::Socket::from(listener).shutdown(std::net::Shutdown::Both).unwrap();
+    world.enrolment.reconcile().await;
+    assert_eq!(world.figures(), (1, 1, 1));
+    assert_eq!(world.opened.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_pod_that_cannot_be_enrolled_keeps_its_reason_and_is_tried_again() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("absent", "a"), pod("sleep", "b")]).await;
+    assert_eq!(world.figures(), (2, 1, 0));
+    assert!(world.state("absent").unwrap_err().contains("10.0.0.2"));
+
+    *world.log.full.lock().unwrap() = true;
+    world.enrolment.apply(vec![pod("late", "c")]).await;
+    assert!(world.state("late").unwrap_err().contains("full"));
+    assert!(world.log.served.lock().unwrap().last().unwrap().0.drain.is_cancelled(), "nobody serves it in vain");
+    *world.log.full.lock().unwrap() = false;
+    world.enrolment.reconcile().await;
+    assert_eq!(world.state("late"), Ok(NetnsCookie(2)));
+    assert_eq!(world.figures(), (1, 1, 0), "a first success is no repair");
+}
+
+#[tokio::test]
+async fn two_pods_cannot_share_a_namespace() {
+    let mut world = world();
+    world.enrolment.apply(vec![pod("one", "same"), pod("two", "same")]).await;
+    assert_eq!(world.figures(), (2, 1, 0));
+    assert!(world.state("two").unwrap_err().contains("already enrolled as pod mirror/one"));
+}

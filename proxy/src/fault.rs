@@ -1,0 +1,154 @@
+//! What went wrong on the data path: whose side, which kind. The same words stand in metrics, in the access log and in the text of the
+//! answers that we give ourselves.
+
+use std::io;
+
+use http::StatusCode;
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The application that sent the request.
+    Client,
+    /// The endpoint that should have answered.
+    Upstream,
+    /// The configuration: no rule, no endpoint.
+    Route,
+    /// Ours.
+    Proxy,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request's head makes no sense (no Host, several Hosts).
+    Malformed,
+    /// The request's body broke off, or its chunks make no sense.
+    BrokenBody,
+    /// A transfer coding other than chunked.
+    UnknownCoding,
+    /// A version of HTTP that does not come over such a connection.
+    UnknownVersion,
+    /// The Host is ruled, but none of its rules matches.
+    NoRule,
+    /// The subset has no endpoint.
+    NoEndpoint,
+    /// The Service or the subset does not exist.
+    UnknownDestination,
+    /// The connection was refused or could not be made.
+    ConnectFailed,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// No socket in the pod's namespace: no descriptor is left, or the namespace is gone.
+    NoSocket,
+    /// The connection broke before an answer.
+    Reset,
+    /// The original destination is our own listener.
+    OwnListener,
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// Whose.
+    pub side: Side,
+    /// What.
+    pub kind: Kind,
+}
+
+impl Fault {
+    /// A fault of the endpoint's side.
+    #[must_use]
+    pub const fn upstream(kind: Kind) -> Self {
+        Self { side: Side::Upstream, kind }
+    }
+
+    /// A fault of the configuration.
+    #[must_use]
+    pub const fn route(kind: Kind) -> Self {
+        Self { side: Side::Route, kind }
+    }
+
+    /// A fault of the application's request.
+    #[must_use]
+    pub const fn client(kind: Kind) -> Self {
+        Self { side: Side::Client, kind }
+    }
+
+    /// A failed connect; `None` if it did not come as far as the network.
+    #[must_use]
+    pub fn connect(error: Option<&io::Error>) -> Self {
+        match error.map(io::Error::kind) {
+            None => Self { side: Side::Proxy, kind: Kind::NoSocket },
+            Some(io::ErrorKind::TimedOut) => Self::upstream(Kind::ConnectTimeout),
+            _ => Self::upstream(Kind::ConnectFailed),
+        }
+    }
+
+    /// The status that the client gets. 503 where Envoy answers 503 (`NC`, `UH`, `UF`, `UC`), 404 for `NR`.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self.kind {
+            Kind::Malformed | Kind::BrokenBody => StatusCode::BAD_REQUEST,
+            Kind::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Kind::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Kind::NoRule => StatusCode::NOT_FOUND,
+            Kind::NoEndpoint
+            | Kind::UnknownDestination
+            | Kind::ConnectFailed
+            | Kind::ConnectTimeout
+            | Kind::NoSocket
+            | Kind::Reset
+            | Kind::OwnListener => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Label value of the side.
+    #[must_use]
+    pub const fn side_name(self) -> &'static str {
+        match self.side {
+            Side::Client => "client",
+            Side::Upstream => "upstream",
+            Side::Route => "route",
+            Side::Proxy => "proxy",
+        }
+    }
+
+    /// Label value of the kind.
+    #[must_use]
+    pub const fn kind_name(self) -> &'static str {
+        match self.kind {
+            Kind::Malformed => "malformed",
+            Kind::BrokenBody => "broken_body",
+            Kind::UnknownCoding => "unknown_coding",
+            Kind::UnknownVersion => "unknown_version",
+            Kind::NoRule => "no_rule",
+            Kind::NoEndpoint => "no_endpoint",
+            Kind::UnknownDestination => "unknown_destination",
+            Kind::ConnectFailed => "connect_failed",
+            Kind::ConnectTimeout => "connect_timeout",
+            Kind::NoSocket => "no_socket",
+            Kind::Reset => "reset",
+            Kind::OwnListener => "own_listener",
+        }
+    }
+
+    /// One line for whoever reads the answer.
+    #[must_use]
+    pub const fn explanation(self) -> &'static str {
+        match self.kind {
+            Kind::Malformed => "the request needs exactly one Host",
+            Kind::BrokenBody => "the request's body broke off, or its chunks make no sense",
+            Kind::UnknownCoding => "the only transfer coding that is understood here is chunked",
+            Kind::UnknownVersion => "only HTTP/1.0 and HTTP/1.1 are spoken here, and HTTP/2 with prior knowledge",
+            Kind::NoRule => "a VirtualService names this host, but none of its rules matches the request",
+            Kind::NoEndpoint => "no healthy upstream: the destination has no ready endpoint",
+            Kind::UnknownDestination => "the rule's destination names an unknown Service or subset",
+            Kind::ConnectFailed => "upstream connect error: the endpoint refused the connection or cannot be reached",
+            Kind::ConnectTimeout => "upstream connect error: the endpoint did not accept in time",
+            Kind::NoSocket => "the proxy could not make a socket in the pod's network namespace",
+            Kind::Reset => "upstream reset: the endpoint closed the connection before it answered",
+            Kind::OwnListener => "the connection would lead back to this proxy",
+        }
+    }
+}

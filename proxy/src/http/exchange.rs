@@ -1,0 +1,188 @@
+//! One request: choose, send the primary, let the shadows start, answer. The only place that knows both the primary and its shadows.
+
+use std::{convert::Infallible, mem, rc::Rc, sync::Arc};
+
+use http::{Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http_body::Body as _;
+use hyper::{body::Incoming, ext::on_informational, upgrade::OnUpgrade};
+
+use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
+use crate::{
+    fault::{Fault, Kind, Side},
+    net::addr::EndpointAddr,
+    route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
+    shadow::{
+        MARKER,
+        plan::{self, Candidate, Shadows},
+        queue::Sink,
+        sample::Draw,
+        send,
+    },
+    worker::Connection,
+};
+
+/// Handles one request. Always answers; what goes wrong with the endpoint's answer later breaks the client's connection instead.
+///
+/// # Errors
+/// Never.
+pub async fn exchange(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut line = Line::begin(&connection, &head);
+    let table = connection.worker.shared.store.table();
+    let found = headers::check_coding(&head.headers).and_then(|()| find(&table, &connection, &head));
+    let answer = match found {
+        Ok(Some(host)) => ruled(&connection, &host, head, body, &mut line).await,
+        Ok(None) => onward(&connection, head, body, &mut line).await,
+        Err(fault) => Err(fault),
+    };
+    let mut response = answer.unwrap_or_else(|fault| {
+        connection.worker.fault(fault);
+        respond::with_fault(fault)
+    });
+    line.answered(response.status().as_u16());
+    response.body_mut().log(line);
+    Ok(response)
+}
+
+/// The rules that the request's Host falls under; `None` = it is none of ours.
+fn find(table: &Table, connection: &Connection, head: &Parts) -> Result<Option<Arc<VirtualHost>>, Fault> {
+    let Some(authority) = authority::of(head)? else { return Ok(None) };
+    let name = authority::host(authority);
+    Ok(table.virtual_host(&connection.pod.namespace, connection.original.0.port(), name).cloned())
+}
+
+/// Unmirrored, to where the application asked to go.
+async fn onward(
+    connection: &Rc<Connection>,
+    head: Parts,
+    body: Incoming,
+    line: &mut Line,
+) -> Result<Response<AnswerBody>, Fault> {
+    let endpoint = Arc::new(Endpoint::new(EndpointAddr(connection.original.0), "".into()));
+    forward(connection, head, body, &[endpoint], Vec::new(), Shadows::default(), line).await
+}
+
+async fn ruled(
+    connection: &Rc<Connection>,
+    host: &VirtualHost,
+    head: Parts,
+    body: Incoming,
+    line: &mut Line,
+) -> Result<Response<AnswerBody>, Fault> {
+    let rule = host.select(&head).ok_or(Fault::route(Kind::NoRule))?;
+    let (mut shadows, sinks) = mirror(connection, rule, &head, &body);
+    let destination = rule.route.pick(connection.worker.random());
+    line.routed(&rule.name, &destination.label);
+    let endpoints = match &destination.endpoints {
+        Ok(endpoints) if endpoints.is_empty() => Err(Kind::NoEndpoint),
+        Ok(endpoints) => Ok(endpoints),
+        Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Kind::UnknownDestination),
+    };
+    let answer = match endpoints {
+        Ok(endpoints) => forward(connection, head, body, endpoints, sinks, shadows, line).await,
+        Err(kind) => {
+            shadows.not_mirrorable();
+            Err(Fault::route(kind))
+        }
+    };
+    let status = answer.as_ref().map_or_else(|fault| fault.status(), Response::status);
+    rule.metrics.answered(status.as_u16());
+    answer
+}
+
+/// Counts the request at every mirror of its rule.
+fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -> (Shadows, Vec<Sink>) {
+    if rule.mirrors.is_empty() {
+        return (Shadows::default(), Vec::new());
+    }
+    let candidate = Candidate {
+        is_shadow: head.headers.contains_key(MARKER),
+        is_tunnel: is_tunnel(head),
+        draw: Draw::new(connection.worker.random()),
+    };
+    plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
+}
+
+fn is_tunnel(head: &Parts) -> bool {
+    head.method == Method::CONNECT || headers::wants_upgrade(head.version, &head.headers).is_some()
+}
+
+/// Sends the request to one of `endpoints`; the shadows start when its head has been written.
+async fn forward(
+    connection: &Rc<Connection>,
+    mut head: Parts,
+    body: Incoming,
+    endpoints: &[Arc<Endpoint>],
+    sinks: Vec<Sink>,
+    mut shadows: Shadows,
+    line: &mut Line,
+) -> Result<Response<AnswerBody>, Fault> {
+    let tunnel = is_tunnel(&head);
+    let is_connect = head.method == Method::CONNECT;
+    let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };
+    let expects = expects_continue(&head);
+    prepare(&mut head, tunnel);
+
+    let copy = (!shadows.is_empty()).then(|| head.clone());
+    let (body, progress) = RequestBody::new(body, sinks, line.received());
+    let mut request = Request::from_parts(head, body);
+    if expects {
+        let interim = Arc::clone(&connection.interim);
+        interim.arm();
+        on_informational(&mut request, move |answer| {
+            if answer.status() == StatusCode::CONTINUE {
+                interim.release();
+            }
+        });
+    }
+    let primary = Primary { connection, endpoints, body: progress, tunnel };
+    let sent = primary
+        .send(request, || {
+            if let Some(head) = &copy {
+                let origin = line.origin(connection);
+                shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));
+            }
+        })
+        .await;
+    if expects {
+        connection.interim.disarm();
+    }
+    let (response, lease) = sent.inspect_err(|fault| {
+        // A client that broke off has cancelled its shadows, launched or not.
+        if fault.side != Side::Client {
+            shadows.not_mirrorable();
+        }
+    })?;
+    line.endpoint(lease.key.endpoint);
+
+    if let Some(client) = client_upgrade
+        && tunnel::switches(response.status(), is_connect)
+    {
+        return Ok(tunnel::start(connection, lease, client, response));
+    }
+    let (mut head, body) = response.into_parts();
+    head.headers = headers::end_to_end(head.headers);
+    head.version = Version::HTTP_11;
+    Ok(Response::from_parts(head, AnswerBody::upstream(body, lease)))
+}
+
+/// What an intermediary has to change in a request's head, and no more. A tunnel has a connection of its own, so nothing of its head belongs to
+/// another one.
+fn prepare(head: &mut Parts, tunnel: bool) {
+    if !tunnel {
+        head.headers = headers::end_to_end(mem::take(&mut head.headers));
+    }
+    // We speak 1.1 ourselves (RFC 9110, 2.5), but 1.1 without a Host would be malformed.
+    if head.headers.contains_key(header::HOST) {
+        head.version = Version::HTTP_11;
+    }
+}
+
+fn expects_continue(head: &Parts) -> bool {
+    let expect = head.headers.get(header::EXPECT);
+    head.version == Version::HTTP_11
+        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}

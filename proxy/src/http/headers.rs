@@ -1,0 +1,161 @@
+//! What an intermediary must take out of a head, and nothing else (RFC 9110, 7.6.1).
+//!
+//! Comes in: a head as received. Goes out: the same head without its hop-by-hop fields, in the same order and letter case.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Version,
+    header::{self, Entry},
+};
+
+use crate::fault::{Fault, Kind};
+
+/// Fields that belong to one connection whatever `Connection` says.
+const HOP_BY_HOP: [HeaderName; 4] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::UPGRADE,
+];
+
+/// Whether a comma-separated field contains a token, in any case.
+#[must_use]
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
+}
+
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).into_iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// The only transfer coding that can be passed on is chunked: a body in another one cannot be told apart from its framing
+/// (RFC 9112, 6.1: 501). hyper refuses one that does not end in chunked.
+///
+/// # Errors
+/// `unknown_coding`.
+pub fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
+    let known = tokens(headers, &header::TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case("chunked"));
+    if known { Ok(()) } else { Err(Fault::client(Kind::UnknownCoding)) }
+}
+
+/// The protocol that a request wants to upgrade to (`Connection: upgrade` and `Upgrade` together, HTTP/1.1 only).
+#[must_use]
+pub fn wants_upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
+    let wanted = version == Version::HTTP_11 && has_token(headers, &header::CONNECTION, "upgrade");
+    if wanted { headers.get(header::UPGRADE).cloned() } else { None }
+}
+
+/// The end-to-end fields. `TE: trailers` stays (gRPC needs it), and so does `Transfer-Encoding`: it says that the body has no known length, and
+/// what it is coded in beside chunked (the codec frames it anew).
+///
+/// Works on a rebuilt map, because removing from a `HeaderMap` reorders it.
+#[must_use]
+pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
+    let nominated: Vec<HeaderName> = tokens(&headers, &header::CONNECTION)
+        .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+        // Some fields are no connection's to take away.
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
+        .collect();
+    let trailers = has_token(&headers, &header::TE, "trailers");
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let goes = |name: &HeaderName| {
+        HOP_BY_HOP.contains(name)
+            || (*name == header::TE && !trailers)
+            || (*name != header::TE && nominated.contains(name))
+            // Both framings: the coding counts (RFC 9112, 6.3), and the length must not travel on.
+            || (chunked && *name == header::CONTENT_LENGTH)
+    };
+    if !headers.keys().any(goes) {
+        return headers;
+    }
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    let mut last: Option<HeaderName> = None;
+    for (name, value) in headers {
+        // `None` = another value of the field before.
+        if let Some(name) = name {
+            last = Some(name);
+        }
+        let Some(name) = &last else { continue };
+        if goes(name) {
+            continue;
+        }
+        match kept.entry(name) {
+            Entry::Occupied(mut entry) => {
+                entry.append(value);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn listed(headers: &HeaderMap) -> Vec<(String, String)> {
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
+    }
+
+    #[test]
+    fn what_the_connection_names_goes_and_the_order_of_the_rest_stays() {
+        let headers = map(&[
+            ("host", "a"),
+            ("connection", "keep-alive, X-Mine"),
+            ("x-mine", "1"),
+            ("accept", "*/*"),
+            ("keep-alive", "timeout=5"),
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("user-agent", "u"),
+        ]);
+        let kept = listed(&end_to_end(headers));
+        let expected = [("host", "a"), ("accept", "*/*"), ("cookie", "a=1"), ("cookie", "b=2"), ("user-agent", "u")];
+        assert_eq!(kept, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn host_and_framing_cannot_be_nominated_away() {
+        let kept = end_to_end(map(&[("connection", "host, content-length"), ("host", "a"), ("content-length", "3")]));
+        assert_eq!(listed(&kept).len(), 2);
+    }
+
+    #[test]
+    fn te_stays_only_for_trailers() {
+        assert!(end_to_end(map(&[("te", "trailers"), ("connection", "te")])).contains_key(header::TE));
+        assert!(!end_to_end(map(&[("te", "gzip")])).contains_key(header::TE));
+    }
+
+    #[test]
+    fn a_length_beside_chunked_does_not_travel_on() {
+        let kept = end_to_end(map(&[("content-length", "3"), ("transfer-encoding", "chunked")]));
+        assert_eq!(listed(&kept), [("transfer-encoding".to_owned(), "chunked".to_owned())]);
+    }
+
+    #[test]
+    fn chunked_is_the_only_coding() {
+        for (coding, known) in [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("identity", false)] {
+            assert_eq!(check_coding(&map(&[("transfer-encoding", coding)])).is_ok(), known, "{coding}");
+        }
+        assert!(check_coding(&map(&[])).is_ok());
+    }
+
+    #[test]
+    fn an_upgrade_needs_both_fields_and_http_1_1() {
+        let both = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert!(wants_upgrade(Version::HTTP_11, &both).is_some());
+        assert!(wants_upgrade(Version::HTTP_10, &both).is_none());
+        assert!(wants_upgrade(Version::HTTP_11, &map(&[("upgrade", "websocket")])).is_none());
+    }
+}

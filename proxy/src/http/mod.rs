@@ -1,0 +1,19 @@
+//! HTTP/1 between the application and the endpoints.
+//!
+//! Comes in: a captured connection that carries HTTP/1. Goes out: answers of the primary, and shadows in passing. Never: a change to what is
+//! end-to-end; a wait for a shadow.
+//!
+//! `serve` runs the codec on one connection, `exchange` handles one request, `headers` takes out what
+//! is hop-by-hop, `request_body` feeds the shadows, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe, `answer` carries the response home, `line` is its access log entry, `tunnel` switches protocols, `respond` speaks for
+//! ourselves.
+
+pub mod answer;
+pub mod exchange;
+pub mod headers;
+pub mod interim;
+pub mod line;
+pub mod primary;
+pub mod request_body;
+pub mod respond;
+pub mod serve;
+pub mod tunnel;

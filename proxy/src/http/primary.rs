@@ -1,0 +1,153 @@
+//! Sends a primary to one of its endpoints, with the second tries that cannot do harm.
+//!
+//! - Nothing was written (no connection, or a pooled one that was closed already): another endpoint or a fresh connection, any method.
+//! - A pooled connection broke before the answer: again, only if the method is idempotent and the request has no body (RFC 9110, 9.2.2).
+//! - Everything else is tried once: 503.
+
+use std::{pin::pin, rc::Rc, sync::Arc};
+
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::{
+    answer::Lease,
+    request_body::{BodyProgress, Progress, RequestBody},
+};
+use crate::{
+    fault::{Fault, Kind},
+    net::Class,
+    route::Endpoint,
+    upstream::{
+        balance, connect,
+        pool::{Key, Ready},
+    },
+    worker::Connection,
+};
+
+/// Further tries after one that sent nothing (Istio's default: 2 attempts, `pilot/pkg/networking/core/route/retry/retry.go`).
+const FURTHER_TRIES: u32 = 2;
+
+/// A request on its way.
+pub struct Primary<'a> {
+    /// The client's connection.
+    pub connection: &'a Rc<Connection>,
+    /// Where it may go; not empty.
+    pub endpoints: &'a [Arc<Endpoint>],
+    /// Tells how far its body has come.
+    pub body: BodyProgress,
+    /// CONNECT or an upgrade: a connection of its own.
+    pub tunnel: bool,
+}
+
+/// A request that can be made anew: it has no body.
+struct Copy {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    extensions: Extensions,
+}
+
+impl Primary<'_> {
+    /// Sends `request` and waits for the head of the answer. `written` is called each time that a head has gone out.
+    ///
+    /// # Errors
+    /// The last try's fault.
+    pub async fn send(
+        self,
+        mut request: Request<RequestBody>,
+        mut written: impl FnMut(),
+    ) -> Result<(Response<Incoming>, Lease), Fault> {
+        let worker = &self.connection.worker;
+        let none = Fault::route(Kind::NoEndpoint);
+        let endpoints = balance::of_family(self.endpoints, &self.connection.original);
+        let mut endpoint = balance::least_request(endpoints, worker.random()).ok_or(none)?;
+        let mut tries = 0;
+        loop {
+            let key = Key { pod: self.connection.pod.cookie, endpoint: endpoint.address };
+            let in_flight = endpoint.begin();
+            let Ready { mut sender, watch, reused } = match self.connect(key).await {
+                Ok(ready) => ready,
+                Err(fault) => {
+                    tries += 1;
+                    let other = balance::another(endpoints, endpoint, worker.random());
+                    endpoint = other.filter(|_| tries <= FURTHER_TRIES).ok_or(fault)?;
+                    continue;
+                }
+            };
+            let copy = if reused { Copy::of(&request) } else { None };
+            watch.arm();
+            let mut answer = pin!(sender.try_send_request(request));
+            let early = tokio::select! {
+                biased;
+                () = watch.written() => None,
+                answer = &mut answer => Some(answer),
+            };
+            if early.as_ref().is_none_or(Result::is_ok) {
+                written();
+            }
+            let result = match early {
+                Some(result) => result,
+                None => answer.await,
+            };
+            match result {
+                Ok(response) => {
+                    let lease = Lease {
+                        worker: Rc::clone(worker),
+                        pod: Arc::clone(&self.connection.pod),
+                        key,
+                        sender,
+                        watch,
+                        body: self.body,
+                        in_flight,
+                    };
+                    return Ok((response, lease));
+                }
+                Err(mut error) => {
+                    let unsent = error.take_message();
+                    tracing::debug!(endpoint = %key.endpoint, error = %error.into_error(), reused, "no answer");
+                    request = match (unsent, copy) {
+                        (Some(unsent), _) if reused => unsent,
+                        (None, Some(copy)) => copy.into_request(),
+                        _ if self.body.get() == Progress::Broken => return Err(Fault::client(Kind::BrokenBody)),
+                        _ => return Err(Fault::upstream(Kind::Reset)),
+                    };
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, key: Key) -> Result<Ready<RequestBody>, Fault> {
+        let Connection { worker, pod, .. } = &**self.connection;
+        if !self.tunnel
+            && let Some(ready) = worker.primaries.take(key).await
+        {
+            return Ok(ready);
+        }
+        let stream = connect::open(worker, pod, key.endpoint, Class::Primary).await?;
+        connect::handshake(stream, self.tunnel).await
+    }
+}
+
+impl Copy {
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        (request.method().is_idempotent() && request.body().is_end_stream()).then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            extensions: request.extensions().clone(),
+        })
+    }
+
+    fn into_request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = self.headers;
+        *request.extensions_mut() = self.extensions;
+        request
+    }
+}

@@ -1,0 +1,115 @@
+//! The body of the primary's upstream request: the client's body, copied to the shadows as it passes.
+//!
+//! Never: waits for a shadow. The client's pace and the endpoint's flow control are the only ones that count.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::shadow::queue::Sink;
+
+/// How far a request's body has come on its way to the endpoint's connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// More is to come.
+    #[default]
+    Underway,
+    /// All of it has been handed over.
+    Sent,
+    /// The client broke off, or sent what makes no sense.
+    Broken,
+}
+
+/// The progress, shared with whoever needs to know in the end.
+pub type BodyProgress = Rc<Cell<Progress>>;
+
+/// The client's body on its way to the endpoint.
+pub struct RequestBody {
+    inner: Option<Incoming>,
+    sinks: Vec<Sink>,
+    progress: BodyProgress,
+    /// Counts its bytes, if somebody wants to know.
+    counted: Option<Rc<Cell<u64>>>,
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody").field("inner", &self.inner).field("sinks", &self.sinks).finish_non_exhaustive()
+    }
+}
+
+impl RequestBody {
+    /// Copies what passes into `sinks` and adds its length to `counted`.
+    #[must_use]
+    pub fn new(inner: Incoming, sinks: Vec<Sink>, counted: Option<Rc<Cell<u64>>>) -> (Self, BodyProgress) {
+        let progress = BodyProgress::default();
+        let mut body = Self { inner: Some(inner), sinks, progress: Rc::clone(&progress), counted };
+        if body.is_end_stream() {
+            body.finish();
+        }
+        (body, progress)
+    }
+
+    /// No body: for a request that is sent a second time.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { inner: None, sinks: Vec::new(), progress: Rc::new(Cell::new(Progress::Sent)), counted: None }
+    }
+
+    fn finish(&mut self) {
+        self.progress.set(Progress::Sent);
+        for sink in self.sinks.drain(..) {
+            sink.complete();
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let (Some(counted), Some(chunk)) = (&self.counted, frame.data_ref()) {
+                    counted.set(counted.get() + chunk.len() as u64);
+                }
+                for sink in &self.sinks {
+                    if let Some(chunk) = frame.data_ref() {
+                        sink.push(chunk);
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        sink.trailers(trailers);
+                    }
+                }
+                // hyper asks no further after trailers.
+                if frame.is_trailers() || self.is_end_stream() {
+                    self.finish();
+                }
+            }
+            Some(Err(_)) => {
+                self.progress.set(Progress::Broken);
+                // Dropping the sinks cancels the shadows.
+                self.sinks.clear();
+            }
+            None => self.finish(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

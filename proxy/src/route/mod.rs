@@ -1,0 +1,15 @@
+//! Which rule a request falls under, and where the rule sends it.
+//!
+//! Comes in: a compiled, immutable [`Table`] and a request's head. Goes out: a [`Rule`] with a destination and mirrors.
+//! Never: sockets, aya, manifests (those end in `control::compile`).
+
+pub mod authority;
+pub mod endpoint;
+pub mod matching;
+pub mod rule;
+pub mod table;
+pub mod weight;
+
+pub use endpoint::{Destination, Endpoint, Unroutable};
+pub use rule::{Mirror, Rule, ShadowSettings};
+pub use table::{PortProtocol, Table, VirtualHost};

@@ -1,0 +1,129 @@
+//! Threads and runtimes: the only file that knows how the data path is spread over cores.
+//!
+//! One thread per worker, each with a current-thread runtime of its own: connections, pools and shadows of a worker never leave it, so the
+//! request path takes no lock and wakes no other thread (but for a new socket, which a factory makes). Work arrives as jobs over a channel. The control side runs elsewhere.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher as _, Hasher as _},
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::{sync::mpsc, task::LocalSet, time::interval};
+
+use crate::{
+    capture::{Heartbeat, Origins, heartbeat::monotonic_ns},
+    worker::{Shared, Worker},
+};
+
+/// How often a worker shows that it is alive, and closes what has been idle for too long (every hundredth time).
+const TICK: Duration = Duration::from_millis(100);
+const TICKS_BETWEEN_EVICTIONS: u64 = 100;
+/// A worker that has not ticked for this long is stuck; the heartbeat stops.
+const LATE: Duration = Duration::from_millis(400);
+
+type Job = Box<dyn FnOnce(&Rc<Worker>) + Send>;
+
+/// The way to a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle(mpsc::UnboundedSender<Job>);
+
+impl WorkerHandle {
+    /// Runs `job` on the worker's thread, where it may spawn local tasks. Lost if the worker has stopped.
+    pub fn run(&self, job: impl FnOnce(&Rc<Worker>) + Send + 'static) {
+        let _ = self.0.send(Box::new(job));
+    }
+}
+
+/// All workers.
+#[derive(Debug)]
+pub struct Workers {
+    handles: Arc<[WorkerHandle]>,
+}
+
+/// When each worker ticked last, `CLOCK_MONOTONIC` nanoseconds. The slowest one counts: a single stuck worker holds connections of every pod.
+#[derive(Debug)]
+struct Pulse(Vec<AtomicU64>);
+
+impl Pulse {
+    fn tick(&self, worker: usize) {
+        self.0[worker].store(monotonic_ns(), Ordering::Relaxed);
+    }
+
+    fn is_regular(&self) -> bool {
+        let slowest = self.0.iter().map(|tick| tick.load(Ordering::Relaxed)).min().unwrap_or(0);
+        monotonic_ns().saturating_sub(slowest) < LATE.as_nanos() as u64
+    }
+}
+
+impl Workers {
+    /// Starts as many workers as there are handles on the origins. While all of them tick, the first one beats for the process.
+    ///
+    /// # Errors
+    /// If a thread or its runtime cannot be made.
+    pub fn start(shared: &Shared, origins: Vec<Origins>, mut heartbeat: Heartbeat) -> io::Result<Self> {
+        let pulse = Arc::new(Pulse(origins.iter().map(|_| AtomicU64::new(monotonic_ns())).collect()));
+        // The first beat is not a tick's: pods are enrolled before the slowest worker has ticked, and would go native until then.
+        heartbeat.beat().map_err(io::Error::other)?;
+        let mut beat = Some(heartbeat);
+        let mut handles = Vec::with_capacity(origins.len());
+        for (index, origins) in origins.into_iter().enumerate() {
+            let (sender, jobs) = mpsc::unbounded_channel();
+            let (shared, pulse) = (shared.clone(), Arc::clone(&pulse));
+            let beat = beat.take();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                let worker = Rc::new(Worker::new(index, shared, origins, seed()));
+                let local = LocalSet::new();
+                local.spawn_local(tick(Rc::clone(&worker), pulse, beat));
+                local.block_on(&runtime, work(worker, jobs));
+            })?;
+            handles.push(WorkerHandle(sender));
+        }
+        Ok(Self { handles: handles.into() })
+    }
+
+    /// The ways to all workers, by number.
+    #[must_use]
+    pub fn handles(&self) -> Arc<[WorkerHandle]> {
+        Arc::clone(&self.handles)
+    }
+}
+
+async fn work(worker: Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    while let Some(job) = jobs.recv().await {
+        job(&worker);
+    }
+}
+
+async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, mut heartbeat: Option<Heartbeat>) {
+    let mut ticks = interval(TICK);
+    let mut count = 0_u64;
+    loop {
+        ticks.tick().await;
+        pulse.tick(worker.index);
+        if let Some(heartbeat) = &mut heartbeat
+            && pulse.is_regular()
+            && let Err(error) = heartbeat.beat()
+        {
+            tracing::error!(%error, "no heartbeat: connections will go past us");
+        }
+        count += 1;
+        if count.is_multiple_of(TICKS_BETWEEN_EVICTIONS) {
+            worker.primaries.evict();
+            worker.shadows.evict();
+        }
+    }
+}
+
+/// A start for a worker's random numbers, from the system's randomness that the standard library's hasher is keyed with.
+fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

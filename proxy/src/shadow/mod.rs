@@ -1,0 +1,19 @@
+//! The copy that goes to v2.
+//!
+//! Comes in: a request's head after routing, and clones of its body's chunks. Goes out: exactly one counted outcome.
+//! Never: an error to the primary, or anything that the primary awaits.
+//!
+//! `plan` decides per mirror at the request's start, `queue` carries body chunks from the primary's body to the shadow's, `send` performs the
+//! shadow, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `sample` and `host` are the arithmetic.
+
+pub mod budget;
+pub mod host;
+pub mod outcome;
+pub mod plan;
+pub mod queue;
+pub mod sample;
+pub mod send;
+pub mod ticket;
+
+/// Marks a shadow on its way, so that nobody takes it for the real thing; the only header that a shadow adds.
+pub const MARKER: http::HeaderName = http::HeaderName::from_static("x-understudy-shadow");

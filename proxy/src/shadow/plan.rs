@@ -1,0 +1,128 @@
+//! What becomes of each mirror of the rule that a request fell under: counted as ended at once, or a shadow that waits for the primary's head
+//! to be on its way.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http_body::SizeHint;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{
+    budget::Budget,
+    outcome::{Ended, Outcome},
+    queue::{self, Failure, QueueBody, Sink},
+    sample::Draw,
+    ticket::Ticket,
+};
+use crate::route::{Endpoint, Mirror, Unroutable};
+
+/// What the decision needs to know of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// It carries the marker of a shadow.
+    pub is_shadow: bool,
+    /// CONNECT or an upgrade.
+    pub is_tunnel: bool,
+    /// The draw that all mirrors of the request share.
+    pub draw: Draw,
+}
+
+/// A shadow that may start.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its place and its count.
+    pub ticket: Ticket,
+    /// The endpoints to choose from; not empty.
+    pub endpoints: Arc<[Arc<Endpoint>]>,
+    /// The body of its request.
+    pub body: QueueBody,
+    /// Tells when its request cannot be completed any more.
+    pub failure: Failure,
+}
+
+/// The shadows of one request until the primary's head is written. Dropped before that, they end as `cancelled`.
+#[derive(Debug, Default)]
+pub struct Shadows(Vec<Planned>);
+
+/// What shadows share on this node.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Unsent bytes of all shadows.
+    pub budget: Budget,
+    /// Shadows under way.
+    pub active: Gauge,
+}
+
+/// Why the mirror does not take the request, in the order in which an operator would ask.
+fn refuse(mirror: &Mirror, candidate: Candidate) -> Result<Arc<[Arc<Endpoint>]>, Outcome> {
+    if candidate.is_shadow {
+        return Err(Outcome::Loop);
+    }
+    if candidate.is_tunnel {
+        return Err(Outcome::NotMirrorable);
+    }
+    if !candidate.draw.takes(mirror.sample_ppm) {
+        return Err(Outcome::SampledOut);
+    }
+    match &mirror.destination.endpoints {
+        Ok(endpoints) if endpoints.is_empty() => Err(Outcome::NoEndpoint),
+        Ok(endpoints) => Ok(Arc::clone(endpoints)),
+        Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Outcome::UnknownDestination),
+    }
+}
+
+/// Counts a candidate for each mirror and returns the shadows that may start, with the ends that the primary's body feeds.
+#[must_use]
+pub fn plan(mirrors: &[Arc<Mirror>], candidate: Candidate, body: &SizeHint, limits: &Limits) -> (Shadows, Vec<Sink>) {
+    let mut shadows = Vec::new();
+    let mut sinks = Vec::new();
+    for mirror in mirrors {
+        mirror.metrics.candidate();
+        let started = refuse(mirror, candidate)
+            .and_then(|endpoints| {
+                Ticket::take(mirror, &limits.active).map(|ticket| (endpoints, ticket)).ok_or(Outcome::ShedConcurrency)
+            })
+            .map_err(|outcome| mirror.metrics.ended(Ended::Without(outcome)));
+        if let Ok((endpoints, ticket)) = started {
+            let (sink, queue, failure) = queue::channel(mirror.settings.buffer_bytes, limits.budget.clone(), body);
+            sinks.push(sink);
+            shadows.push(Planned { ticket, endpoints, body: queue, failure });
+        }
+    }
+    (Shadows(shadows), sinks)
+}
+
+impl Shadows {
+    /// The primary's head is on its way: every shadow starts, with a copy of `head`.
+    pub fn launch(&mut self, head: impl Fn() -> Parts, mut start: impl FnMut(Planned, Parts)) {
+        for planned in self.0.drain(..) {
+            start(planned, head());
+        }
+    }
+
+    /// Whether a copy of the head will be needed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// We answer the request ourselves: there is nothing to mirror.
+    pub fn not_mirrorable(&mut self) {
+        self.end_all(Outcome::NotMirrorable);
+    }
+
+    fn end_all(&mut self, outcome: Outcome) {
+        for planned in self.0.drain(..) {
+            planned.ticket.end(Ended::Without(outcome));
+        }
+    }
+}
+
+impl Drop for Shadows {
+    fn drop(&mut self) {
+        self.end_all(Outcome::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Body chunks on their way from the primary's body to a shadow's, within one worker.
+//!
+//! The primary's end ([`Sink`]) never waits: what does not fit ends the shadow instead. The shadow's end ([`QueueBody`]) is the body of its
+//! upstream request.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use super::{budget::Budget, outcome::Outcome};
+
+/// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
+const OVERHEAD: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// More may come.
+    Open,
+    /// The whole request is in the queue.
+    Complete,
+    /// The shadow has to end.
+    Failed(Outcome),
+    /// The shadow has ended; chunks are no longer wanted.
+    Unwanted,
+}
+
+#[derive(Debug)]
+struct Inner {
+    chunks: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
+    unsent: usize,
+    /// What the unsent chunks cost the node's budget.
+    charged: usize,
+    /// Bytes handed to the shadow's connection.
+    sent: u64,
+    limit: usize,
+    budget: Budget,
+    state: State,
+    /// The request's length, if its head says so.
+    remaining: Option<u64>,
+    body_waker: Option<Waker>,
+    failure_waker: Option<Waker>,
+}
+
+impl Inner {
+    fn fail(&mut self, outcome: Outcome) {
+        if self.state == State::Open {
+            self.clear();
+            self.state = State::Failed(outcome);
+            self.wake();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.budget.give(self.charged);
+        self.charged = 0;
+        self.unsent = 0;
+        self.chunks.clear();
+    }
+
+    fn wake(&mut self) {
+        for waker in [self.body_waker.take(), self.failure_waker.take()].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// What a chunk costs the node: its bytes, its place in the queue, and its share of the buffer that it keeps alive.
+fn cost(chunk: &Bytes) -> usize {
+    chunk.len() + OVERHEAD
+}
+
+/// The primary's end. Dropping it before [`Sink::complete`] ends the shadow as `cancelled`.
+#[derive(Debug)]
+pub struct Sink(Rc<RefCell<Inner>>);
+
+/// The shadow's end: the body of its request.
+#[derive(Debug)]
+pub struct QueueBody(Rc<RefCell<Inner>>);
+
+/// Tells the shadow's task that its request can no longer be completed.
+#[derive(Debug)]
+pub struct Failure(Rc<RefCell<Inner>>);
+
+/// A queue that holds at most `limit` unsent bytes. `size` is what the head says of the body's length.
+#[must_use]
+pub fn channel(limit: usize, budget: Budget, size: &SizeHint) -> (Sink, QueueBody, Failure) {
+    let inner = Rc::new(RefCell::new(Inner {
+        chunks: VecDeque::new(),
+        trailers: None,
+        unsent: 0,
+        charged: 0,
+        sent: 0,
+        limit,
+        budget,
+        state: State::Open,
+        remaining: size.exact(),
+        body_waker: None,
+        failure_waker: None,
+    }));
+    (Sink(Rc::clone(&inner)), QueueBody(Rc::clone(&inner)), Failure(inner))
+}
+
+impl Sink {
+    /// Takes a chunk, or ends the shadow if it lags behind by more than its limit (`too_slow`) or the node's budget is spent
+    /// (`shed_memory`).
+    pub fn push(&self, chunk: &Bytes) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state != State::Open || chunk.is_empty() {
+            return;
+        }
+        let cost = cost(chunk);
+        if inner.unsent + chunk.len() > inner.limit {
+            inner.fail(Outcome::TooSlow);
+        } else if !inner.budget.take(cost) {
+            inner.fail(Outcome::ShedMemory);
+        } else {
+            inner.unsent += chunk.len();
+            inner.charged += cost;
+            inner.chunks.push_back(chunk.clone());
+            if let Some(waker) = inner.body_waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Takes the trailers.
+    pub fn trailers(&self, trailers: &HeaderMap) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state == State::Open {
+            inner.trailers = Some(trailers.clone());
+        }
+    }
+
+    /// The request is whole.
+    pub fn complete(&self) {
+        let mut inner = self.0.borrow_mut();
+        if inner.state == State::Open {
+            inner.state = State::Complete;
+            inner.wake();
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.0.borrow_mut().fail(Outcome::Cancelled);
+    }
+}
+
+impl Failure {
+    /// Resolves when the shadow has to end, with the reason.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
+        let mut inner = self.0.borrow_mut();
+        match inner.state {
+            State::Failed(outcome) => Poll::Ready(outcome),
+            _ => {
+                inner.failure_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// Bytes that went to the shadow's connection.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.0.borrow().sent
+    }
+
+    /// The whole request has been handed to the shadow's connection.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none()
+    }
+}
+
+impl Drop for Failure {
+    fn drop(&mut self) {
+        let mut inner = self.0.borrow_mut();
+        inner.clear();
+        inner.state = State::Unwanted;
+    }
+}
+
+/// The request could not be completed; the shadow's connection ends unfinished.
+#[derive(Debug, thiserror::Error)]
+#[error("the shadow's request was given up")]
+pub struct GivenUp;
+
+impl Body for QueueBody {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        let mut inner = self.0.borrow_mut();
+        if let Some(chunk) = inner.chunks.pop_front() {
+            let cost = cost(&chunk);
+            inner.unsent -= chunk.len();
+            inner.sent += chunk.len() as u64;
+            inner.charged -= cost;
+            inner.budget.give(cost);
+            if let Some(remaining) = &mut inner.remaining {
+                *remaining = remaining.saturating_sub(chunk.len() as u64);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match inner.state {
+            State::Open => {
+                inner.body_waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Complete => Poll::Ready(inner.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            State::Failed(_) | State::Unwanted => Poll::Ready(Some(Err(GivenUp))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let inner = self.0.borrow();
+        inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
+    }
+}
+
+#[cfg(test)]
+mod tests;

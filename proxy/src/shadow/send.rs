@@ -1,0 +1,169 @@
+//! A shadow's life after the start: connect, send, drain the answer, end.
+
+use std::{future::poll_fn, rc::Rc, sync::Arc};
+
+use http::{HeaderValue, Request, Uri, Version, header::HOST, request::Parts};
+use http_body_util::BodyExt as _;
+use hyper::client::conn::TrySendError;
+use tokio::time::timeout;
+
+use super::{
+    MARKER, host,
+    outcome::{Ended, Outcome},
+    plan::Planned,
+    queue::QueueBody,
+};
+use crate::{
+    enrol::EnrolledPod,
+    net::{Class, addr::OriginalDst},
+    observe::access_log::{RequestId, Requested, ShadowLine},
+    route::{Endpoint, ShadowSettings, authority},
+    upstream::{
+        balance, connect,
+        pool::{Key, Ready},
+    },
+    worker::Worker,
+};
+
+/// Whose shadow it is.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The worker that serves the primary serves the shadow.
+    pub worker: Rc<Worker>,
+    /// The pod whose request it is.
+    pub pod: Arc<EnrolledPod>,
+    /// Where the client's connection wanted to go: its family is kept.
+    pub original: OriginalDst,
+    /// The primary's id in the access log.
+    pub id: RequestId,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The primary's status once it is known.
+    pub primary_status: Rc<std::cell::Cell<Option<u16>>>,
+}
+
+/// Starts the shadow on this worker. Returns at once; nobody waits for it.
+pub fn start(origin: Origin, planned: Planned, head: Parts) {
+    tokio::task::spawn_local(perform(origin, planned, head));
+}
+
+async fn perform(origin: Origin, planned: Planned, head: Parts) {
+    let Planned { ticket, endpoints, body, mut failure } = planned;
+    let mirror = Arc::clone(ticket.mirror());
+    let started = tokio::time::Instant::now();
+    let worker = Rc::clone(&origin.worker);
+    let endpoints = balance::of_family(&endpoints, &origin.original);
+    let Some(endpoint) = balance::least_request(endpoints, worker.random()) else {
+        ticket.end(Ended::Without(Outcome::NoEndpoint));
+        return;
+    };
+    let _in_flight = endpoint.begin();
+    let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
+    let request = rewrite(head, body, &mirror.settings);
+    let logged = requested.map(|requested| (requested, request.headers().get(HOST).cloned()));
+    let mut received = 0;
+    let (ended, connection) = tokio::select! {
+        biased;
+        outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
+        () = worker.shared.shadows_end.cancelled() => (Ended::Without(Outcome::Draining), None),
+        ended = attempt(&origin, endpoint, request, &mirror.settings, &mut received) => ended,
+    };
+    let sent = failure.sent();
+    if let (Ended::Answered(_), Some(Ready { sender, watch, .. }), true) = (ended, connection, failure.is_sent())
+        && !origin.pod.drain.is_cancelled()
+    {
+        worker.shadows.put(Key { pod: origin.pod.cookie, endpoint: endpoint.address }, sender, watch);
+    }
+    if let Some((requested, host)) = logged {
+        worker.shared.log.shadow(|| ShadowLine {
+            id: origin.id,
+            rule: &origin.rule,
+            mirror: mirror.index,
+            destination: &mirror.destination.label,
+            endpoint: Some(endpoint.address),
+            request: requested.line(),
+            host: host.as_ref().map_or(b"", HeaderValue::as_bytes),
+            ended,
+            sent,
+            received,
+            duration: started.elapsed(),
+            primary_status: origin.primary_status.get(),
+        });
+    }
+    ticket.end(ended);
+}
+
+/// The head that v2 sees: Host with suffix, the marker, and nothing else changed.
+fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Request<QueueBody> {
+    let shadow_host = match authority::of(&head) {
+        Ok(Some(authority)) => HeaderValue::from_str(&host::with_suffix(authority, &settings.host_suffix)).ok(),
+        _ => None,
+    };
+    if let Some(host) = shadow_host {
+        // `insert` keeps the field's place.
+        head.headers.insert(HOST, host);
+    }
+    if head.uri.authority().is_some() {
+        // An absolute target would contradict the new Host.
+        head.uri = head.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
+    }
+    head.headers.insert(MARKER, HeaderValue::from_static("true"));
+    head.version = Version::HTTP_11;
+    Request::from_parts(head, body)
+}
+
+/// Sends the request and reads the answer to its end. A shadow is sent once; only a pooled connection that turned out to be closed before
+/// anything was written is replaced by a new one.
+async fn attempt(
+    origin: &Origin,
+    endpoint: &Arc<Endpoint>,
+    mut request: Request<QueueBody>,
+    settings: &ShadowSettings,
+    received: &mut u64,
+) -> (Ended, Option<Ready<QueueBody>>) {
+    let worker = &origin.worker;
+    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address };
+    loop {
+        let (mut connection, reused) = match worker.shadows.take(key).await {
+            Some(ready) => (ready, true),
+            None => match fresh(origin, key).await {
+                Ok(ready) => (ready, false),
+                Err(outcome) => return (Ended::Without(outcome), None),
+            },
+        };
+        let exchange = async {
+            let response = connection.sender.try_send_request(request).await?;
+            let status = response.status().as_u16();
+            let whole = drain(response.into_body(), received).await;
+            Ok(if whole { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
+        };
+        let result: Result<Ended, TrySendError<Request<QueueBody>>> = match timeout(settings.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => return (Ended::Without(Outcome::Timeout), None),
+        };
+        match result {
+            Ok(ended) => return (ended, Some(connection)),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => request = unsent,
+                _ => return (Ended::Without(Outcome::Reset), None),
+            },
+        }
+    }
+}
+
+async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
+    let failed = |_| Outcome::ConnectFailed;
+    let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, Class::Shadow).await.map_err(failed)?;
+    connect::handshake(stream, false).await.map_err(failed)
+}
+
+/// Reads the answer and throws it away, chunk by chunk.
+async fn drain(mut body: hyper::body::Incoming, received: &mut u64) -> bool {
+    loop {
+        match body.frame().await {
+            None => return true,
+            Some(Ok(frame)) => *received += frame.data_ref().map_or(0, bytes::Bytes::len) as u64,
+            Some(Err(_)) => return false,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What one worker thread has: its pools, its counters, its view of the table. Nothing in here is shared with another worker but read-only
+//! values and counters.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+};
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    capture::Origins,
+    control::Store,
+    enrol::EnrolledPod,
+    fault::Fault,
+    http::{interim::Interim, request_body::RequestBody},
+    net::{
+        addr::{ClientAddr, NetnsCookie, OriginalDst},
+        client_stream::ClientStream,
+        factory::SocketFactory,
+    },
+    observe::{
+        access_log::{AccessLog, RequestIds},
+        metrics::Metrics,
+    },
+    settings::DataSettings,
+    shadow::{plan::Limits, queue::QueueBody},
+    upstream::pool::Pool,
+};
+
+/// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub store: Arc<Store>,
+    /// Makes sockets in pods' namespaces.
+    pub factory: SocketFactory,
+    /// The same for shadows: a thread of its own, so that a flood of shadows never stands before a primary.
+    pub shadow_factory: SocketFactory,
+    /// Limits.
+    pub settings: DataSettings,
+    /// Node-wide limits of shadows.
+    pub limits: Limits,
+    /// Source of counters.
+    pub metrics: Arc<Metrics>,
+    /// One line per primary and per shadow, if wanted.
+    pub log: AccessLog,
+    /// Cancelled when the process has no more time for shadows; each worker has a child of it.
+    pub shadows_end: CancellationToken,
+}
+
+/// Counters of a worker's connections, resolved once.
+#[derive(Debug)]
+pub struct Counters {
+    /// Accepted, by kind.
+    pub http: Counter,
+    /// Accepted and passed through byte for byte.
+    pub opaque: Counter,
+    /// HTTP/2, passed through.
+    pub http2: Counter,
+    /// Nobody was captured: somebody dialled the listener itself.
+    pub refused: Counter,
+    /// Switched protocols.
+    pub tunnel: Counter,
+    /// Open connections of any kind.
+    pub open: Gauge,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// Handles that all workers have.
+    pub shared: Shared,
+    /// Where captured connections wanted to go.
+    pub origins: Origins,
+    /// Idle connections of primaries.
+    pub primaries: Pool<RequestBody>,
+    /// Idle connections of shadows.
+    pub shadows: Pool<QueueBody>,
+    /// Counters.
+    pub counters: Counters,
+    /// Names for this worker's requests.
+    pub ids: RequestIds,
+    /// Number of this worker.
+    pub index: usize,
+    /// Counters of faults, resolved at their first.
+    faults: RefCell<HashMap<Fault, Counter>>,
+    random: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker without connections.
+    #[must_use]
+    pub fn new(index: usize, mut shared: Shared, origins: Origins, seed: u64) -> Self {
+        shared.shadows_end = shared.shadows_end.child_token();
+        let metrics = &shared.metrics;
+        let counters = Counters {
+            http: metrics.connections("http"),
+            opaque: metrics.connections("opaque"),
+            http2: metrics.connections("http2"),
+            refused: metrics.connections("refused"),
+            tunnel: metrics.connections("tunnel"),
+            open: metrics.open_connections("captured"),
+        };
+        let idle = shared.settings.upstream_idle_timeout;
+        Self {
+            origins,
+            primaries: Pool::new(idle),
+            shadows: Pool::new(idle),
+            counters,
+            index,
+            ids: RequestIds::new(index as u16),
+            faults: RefCell::default(),
+            random: Cell::new(seed),
+            shared,
+        }
+    }
+
+    /// 64 random bits (SplitMix64, Steele, Lea and Flood 2014): fast, uniform, not secret.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Counts a fault.
+    pub fn fault(&self, fault: Fault) {
+        let mut known = self.faults.borrow_mut();
+        let resolve = || self.shared.metrics.faults(fault.side_name(), fault.kind_name());
+        known.entry(fault).or_insert_with(resolve).inc();
+    }
+
+    /// Drops everything that keeps a pod's namespace alive.
+    pub fn forget(&self, pod: NetnsCookie) {
+        self.primaries.forget(pod);
+        self.shadows.forget(pod);
+    }
+}
+
+/// Counts a connection as open while it lives.
+#[derive(Debug)]
+pub struct Open(Gauge);
+
+impl Open {
+    /// Counts one more.
+    #[must_use]
+    pub fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A captured connection: which way, whose, where it wanted to go.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// The pod whose application made it.
+    pub pod: Arc<EnrolledPod>,
+    /// Where the application asked to go.
+    pub original: OriginalDst,
+    /// The application's end.
+    pub client: ClientAddr,
+    /// Its socket.
+    pub stream: ClientStream,
+    /// Counts it as open until the last part of it has ended, a tunnel for instance.
+    pub open: Open,
+    /// Who says `100 Continue` on it.
+    pub interim: Arc<Interim>,
+}
+
+impl Connection {
+    /// Resolves when what the application has open must end although nobody has closed it: its pod has been gone for the time of a drain. A
+    /// connection that hangs would keep the namespace of a deleted pod alive; one of a pod that lives on without us may go on as it likes.
+    pub async fn cut(&self) {
+        self.pod.drain.cancelled().await;
+        loop {
+            sleep(self.worker.shared.settings.drain_timeout).await;
+            if !self.pod.netns.is_current() {
+                return;
+            }
+        }
+    }
+}
