@@ -1,0 +1,52 @@
+//! Where the lab finds what it runs and where it writes: all of it under the workspace's `target` folder.
+//!
+//! `cargo xtask test` hands the places over by variables; without them a plain `cargo test -p integration` finds the same ones.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// Variable with the path of the `understudy` binary under test.
+pub const BIN: &str = "UNDERSTUDY_BIN";
+/// Variable with the path of the Python environment that has httpbin and gunicorn.
+pub const VENV: &str = "UNDERSTUDY_LAB_VENV";
+
+/// The workspace's root folder.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
+}
+
+fn target() -> PathBuf {
+    workspace().join("target")
+}
+
+fn given(variable: &str, fallback: impl FnOnce() -> PathBuf) -> PathBuf {
+    env::var_os(variable).map_or_else(fallback, PathBuf::from)
+}
+
+/// The binary under test.
+#[must_use]
+pub fn binary() -> PathBuf {
+    given(BIN, || target().join("debug/understudy"))
+}
+
+/// The Python environment.
+#[must_use]
+pub fn venv() -> PathBuf {
+    given(VENV, || target().join("venv"))
+}
+
+/// The BPF object that the binary embeds.
+#[must_use]
+pub fn object() -> PathBuf {
+    target().join("ebpf/understudy.bpf.o")
+}
+
+/// Folder of all worlds' logs and manifests.
+#[must_use]
+pub fn lab() -> PathBuf {
+    target().join("lab")
+}
