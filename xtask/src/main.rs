@@ -1,0 +1,49 @@
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `ci`.
+//!
+//! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
+//! the package managers do.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod build_ebpf;
+mod cargo;
+mod ci;
+mod demo;
+mod run;
+mod setup;
+mod task;
+mod test;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Understudy's chores. Each sets up what it needs and is missing.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the mirroring task on this machine; with arguments, run the binary with them.
+    Run(run::Options),
+    /// Every test that needs no cluster; arguments go to the test binaries (a filter, say).
+    Test(test::Options),
+    /// Build the BPF object into target/ebpf.
+    BuildEbpf,
+    /// What continuous integration runs: format, lints, tests.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Run(options) => run::run(&options),
+        Verb::Test(options) => test::test(&options),
+        Verb::BuildEbpf => build_ebpf::build_ebpf(),
+        Verb::Ci => ci::ci(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
