@@ -8,6 +8,7 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
 use crate::{
+    capture::heartbeat::monotonic_ns,
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
@@ -102,6 +103,7 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
     let candidate = Candidate {
         is_shadow: head.headers.contains_key(MARKER),
         is_tunnel: is_tunnel(head),
+        is_overload: connection.worker.overload.sheds(monotonic_ns()),
         draw: Draw::new(connection.worker.random()),
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
