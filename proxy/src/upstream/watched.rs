@@ -24,6 +24,8 @@ pub struct WriteWatch(Arc<Watch>);
 struct Watch {
     armed: AtomicBool,
     written: Notify,
+    given_up: AtomicBool,
+    abandon: Notify,
 }
 
 impl WriteWatch {
@@ -37,6 +39,18 @@ impl WriteWatch {
         while self.0.armed.load(Ordering::Relaxed) {
             self.0.written.notified().await;
         }
+    }
+
+    /// Nobody wants the connection any more: whoever drives it lets go of it, and its end is a reset, so that the kernel does not keep what is
+    /// unsent for a peer that may never take it.
+    pub fn give_up(&self) {
+        self.0.given_up.store(true, Ordering::Relaxed);
+        self.0.abandon.notify_one();
+    }
+
+    /// Resolves after [`WriteWatch::give_up`].
+    pub async fn given_up(&self) {
+        self.0.abandon.notified().await;
     }
 
     fn wrote(&self) {
@@ -67,6 +81,14 @@ impl Watched {
             self.watch.wrote();
         }
         result
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.watch.0.given_up.load(Ordering::Relaxed) {
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 
