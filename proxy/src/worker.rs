@@ -181,8 +181,8 @@ pub struct Connection {
     pub stream: ClientStream,
     /// Counts it as open until the last part of it has ended, a tunnel for instance.
     pub open: Open,
-    /// Who says `100 Continue` on it.
-    pub interim: Arc<Interim>,
+    /// Informational answers on their way to it.
+    pub interim: Rc<Interim>,
 }
 
 impl Connection {
