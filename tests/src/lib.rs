@@ -32,6 +32,7 @@ pub mod pod;
 pub mod process;
 pub mod script;
 pub mod seed;
+pub mod sockets;
 pub mod stage;
 pub mod theatre;
 pub mod translator;
