@@ -23,6 +23,8 @@ pub struct Candidate {
     pub is_shadow: bool,
     /// CONNECT or an upgrade.
     pub is_tunnel: bool,
+    /// The worker is short of CPU.
+    pub is_overload: bool,
     /// The draw that all mirrors of the request share.
     pub draw: Draw,
 }
@@ -66,6 +68,7 @@ fn refuse(mirror: &Mirror, candidate: Candidate) -> Result<Arc<[Arc<Endpoint>]>,
     }
     match &mirror.destination.endpoints {
         Ok(endpoints) if endpoints.is_empty() => Err(Outcome::NoEndpoint),
+        Ok(_) if candidate.is_overload => Err(Outcome::ShedOverload),
         Ok(endpoints) => Ok(Arc::clone(endpoints)),
         Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Outcome::UnknownDestination),
     }

@@ -53,7 +53,7 @@ impl World {
 }
 
 fn ordinary() -> Candidate {
-    Candidate { is_shadow: false, is_tunnel: false, draw: Draw::new(0) }
+    Candidate { is_shadow: false, is_tunnel: false, is_overload: false, draw: Draw::new(0) }
 }
 
 fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate) -> (Shadows, Vec<Sink>) {
@@ -70,6 +70,7 @@ fn each_reason_is_counted_under_its_own_name() {
         (world.mirror(1, 128, Ok(1)), Candidate { draw: Draw::new(u64::MAX), ..ordinary() }, "sampled_out"),
         (world.mirror(WHOLE, 128, Ok(0)), ordinary(), "no_endpoint"),
         (world.mirror(WHOLE, 128, Err(Unroutable::UnknownSubset)), ordinary(), "unknown_destination"),
+        (good.clone(), Candidate { is_overload: true, ..ordinary() }, "shed_overload"),
         (world.mirror(WHOLE, 0, Ok(1)), ordinary(), "shed_concurrency"),
     ] {
         let (shadows, sinks) = plan_one(&world, &mirror, candidate);
