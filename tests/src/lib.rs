@@ -35,6 +35,7 @@ pub mod process;
 pub mod python;
 pub mod script;
 pub mod seed;
+pub mod sockets;
 pub mod stage;
 pub mod theatre;
 pub mod translator;
