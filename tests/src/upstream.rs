@@ -88,6 +88,7 @@ struct Seen {
     requests: Vec<Recorded>,
     peers: Vec<SocketAddr>,
     bytes: Vec<u8>,
+    heard: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -110,6 +111,9 @@ pub struct Recorder {
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
+
+/// Bytes of requests that are kept as they came.
+const MOST_HEARD: usize = 1 << 20;
 
 /// How often a blocked thread looks whether the server is being dropped.
 const TICK: Duration = Duration::from_millis(50);
@@ -177,6 +181,12 @@ impl Recorder {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         self.shared.seen(|seen| seen.bytes.clone())
+    }
+
+    /// What came on all connections, whole requests or not, in the order in which it came; the first mebibyte of it.
+    #[must_use]
+    pub fn heard(&self) -> Vec<u8> {
+        self.shared.seen(|seen| seen.heard.clone())
     }
 
     /// Waits until at least so many requests have come, and returns all.
@@ -320,6 +330,10 @@ impl Connection {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
                     self.unread.extend_from_slice(&buffer[..n]);
+                    self.shared.seen(|seen| {
+                        let room = MOST_HEARD.saturating_sub(seen.heard.len()).min(n);
+                        seen.heard.extend_from_slice(&buffer[..room]);
+                    });
                     return Ok(true);
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

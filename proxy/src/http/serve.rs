@@ -24,7 +24,10 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
     let drain = connection.pod.drain.clone();
     let client = connection.stream.clone();
     let io = ClientIo::new(io, Rc::clone(&connection.interim));
-    let service = service_fn(move |request| exchange::exchange(Rc::clone(&connection), request));
+    let service = service_fn(move |request| {
+        // hyper keeps room for a request's whole state on each connection; most connections are between two requests.
+        Box::pin(exchange::exchange(Rc::clone(&connection), request))
+    });
     let serving = http1::Builder::new()
         // A transparent proxy adds no Date, changes no letter case and knows no deadline that the application did not set.
         .auto_date_header(false)
