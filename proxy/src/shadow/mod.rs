@@ -4,10 +4,12 @@
 //! Never: an error to the primary, or anything that the primary awaits.
 //!
 //! `plan` decides per mirror at the request's start, `queue` carries body chunks from the primary's body to the shadow's, `send` performs the
-//! shadow, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `sample` and `host` are the arithmetic.
+//! shadow, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `key`, `sample` and `host` are
+//! the arithmetic.
 
 pub mod budget;
 pub mod host;
+pub mod key;
 pub mod outcome;
 pub mod plan;
 pub mod queue;
