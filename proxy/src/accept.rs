@@ -151,7 +151,7 @@ struct Captured {
 impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, pod, original, client } = self;
-        let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Arc::default());
+        let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
         let draw = worker.random();
         Ok(Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim }))
     }

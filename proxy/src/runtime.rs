@@ -16,10 +16,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::LocalSet, time::interval};
+use tokio::{
+    sync::mpsc,
+    task::LocalSet,
+    time::{interval, sleep},
+};
 
 use crate::{
     capture::{Heartbeat, Origins, heartbeat::monotonic_ns},
+    observe::loop_lag::{LoopLag, LoopLags},
+    shadow::overload::PROBE,
     worker::{Shared, Worker},
 };
 
@@ -70,19 +76,22 @@ impl Workers {
     /// If a thread or its runtime cannot be made.
     pub fn start(shared: &Shared, origins: Vec<Origins>, mut heartbeat: Heartbeat) -> io::Result<Self> {
         let pulse = Arc::new(Pulse(origins.iter().map(|_| AtomicU64::new(monotonic_ns())).collect()));
+        let lags: Arc<[_]> = origins.iter().map(|_| LoopLag::new(monotonic_ns())).collect();
+        shared.metrics.register_collector(LoopLags(Arc::clone(&lags)));
         // The first beat is not a tick's: pods are enrolled before the slowest worker has ticked, and would go native until then.
         heartbeat.beat().map_err(io::Error::other)?;
         let mut beat = Some(heartbeat);
         let mut handles = Vec::with_capacity(origins.len());
         for (index, origins) in origins.into_iter().enumerate() {
             let (sender, jobs) = mpsc::unbounded_channel();
-            let (shared, pulse) = (shared.clone(), Arc::clone(&pulse));
+            let (shared, pulse, lags) = (shared.clone(), Arc::clone(&pulse), Arc::clone(&lags));
             let beat = beat.take();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let worker = Rc::new(Worker::new(index, shared, origins, seed()));
                 let local = LocalSet::new();
                 local.spawn_local(tick(Rc::clone(&worker), pulse, beat));
+                local.spawn_local(probe(Rc::clone(&worker), lags));
                 local.block_on(&runtime, work(worker, jobs));
             })?;
             handles.push(WorkerHandle(sender));
@@ -120,6 +129,15 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, mut heartbeat: Option<Heart
             worker.primaries.evict();
             worker.shadows.evict();
         }
+    }
+}
+
+/// Finds out how late this worker is.
+async fn probe(worker: Rc<Worker>, lags: Arc<[LoopLag]>) {
+    loop {
+        sleep(PROBE).await;
+        let now = monotonic_ns();
+        lags[worker.index].probed(now, worker.overload.probed(now));
     }
 }
 

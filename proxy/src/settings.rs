@@ -160,6 +160,10 @@ pub struct DataSettings {
     pub upstream_idle_timeout: Duration,
     /// Unsent body bytes that all shadows of the node may hold.
     pub shadow_node_buffer_bytes: usize,
+    /// Most body bytes that are read of a shadow's answer.
+    pub shadow_answer_bytes: u64,
+    /// Lateness of a worker at which shadows are refused; `None` = never.
+    pub shadow_shed_lag: Option<Duration>,
     /// From the signal to the end of the process.
     pub drain_timeout: Duration,
 }
@@ -315,6 +319,8 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
             connect_timeout: data.connect_timeout,
             upstream_idle_timeout: data.upstream_idle_timeout,
             shadow_node_buffer_bytes: shadow.shadow_node_buffer_bytes,
+            shadow_answer_bytes: shadow.shadow_answer_bytes as u64,
+            shadow_shed_lag: Some(shadow.shadow_shed_lag).filter(|lag| !lag.is_zero()),
             drain_timeout: data.drain_timeout,
         },
         admin: AdminSettings { admin: outside.admin_addr, metrics: outside.metrics_addr },

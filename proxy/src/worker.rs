@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    capture::Origins,
+    capture::{Origins, heartbeat::monotonic_ns},
     control::Store,
     enrol::EnrolledPod,
     fault::Fault,
@@ -28,7 +28,7 @@ use crate::{
         metrics::Metrics,
     },
     settings::DataSettings,
-    shadow::{plan::Limits, queue::QueueBody},
+    shadow::{overload::Overload, plan::Limits, queue::QueueBody},
     upstream::pool::Pool,
 };
 
@@ -85,6 +85,8 @@ pub struct Worker {
     pub counters: Counters,
     /// Names for this worker's requests.
     pub ids: RequestIds,
+    /// Whether it has time for shadows.
+    pub overload: Overload,
     /// Number of this worker.
     pub index: usize,
     /// Counters of faults, resolved at their first.
@@ -112,6 +114,7 @@ impl Worker {
             primaries: Pool::new(idle),
             shadows: Pool::new(idle),
             counters,
+            overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
             ids: RequestIds::new(index as u16),
             faults: RefCell::default(),
@@ -180,8 +183,8 @@ pub struct Connection {
     pub stream: ClientStream,
     /// Counts it as open until the last part of it has ended, a tunnel for instance.
     pub open: Open,
-    /// Who says `100 Continue` on it.
-    pub interim: Arc<Interim>,
+    /// Informational answers on their way to it.
+    pub interim: Rc<Interim>,
 }
 
 impl Connection {

@@ -2,12 +2,13 @@
 
 use std::{convert::Infallible, mem, rc::Rc, sync::Arc};
 
-use http::{Method, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
-use hyper::{body::Incoming, ext::on_informational, upgrade::OnUpgrade};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
 use crate::{
+    capture::heartbeat::monotonic_ns,
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
@@ -30,6 +31,7 @@ pub async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
+    connection.interim.begin(&head).await;
     let mut line = Line::begin(&connection, &head);
     let table = connection.worker.shared.store.table();
     let found = headers::check_coding(&head.headers).and_then(|()| find(&table, &connection, &head));
@@ -101,6 +103,7 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
     let candidate = Candidate {
         is_shadow: head.headers.contains_key(MARKER),
         is_tunnel: is_tunnel(head),
+        is_overload: connection.worker.overload.sheds(monotonic_ns()),
         head,
         chances: Chances {
             request: connection.worker.random(),
@@ -128,21 +131,11 @@ async fn forward(
     let tunnel = is_tunnel(&head);
     let is_connect = head.method == Method::CONNECT;
     let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };
-    let expects = expects_continue(&head);
     prepare(&mut head, tunnel);
 
     let copy = (!shadows.is_empty()).then(|| head.clone());
     let (body, progress) = RequestBody::new(body, sinks, line.received());
-    let mut request = Request::from_parts(head, body);
-    if expects {
-        let interim = Arc::clone(&connection.interim);
-        interim.arm();
-        on_informational(&mut request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                interim.release();
-            }
-        });
-    }
+    let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, body: progress, tunnel };
     let sent = primary
         .send(request, || {
@@ -152,9 +145,6 @@ async fn forward(
             }
         })
         .await;
-    if expects {
-        connection.interim.disarm();
-    }
     let (response, lease) = sent.inspect_err(|fault| {
         // A client that broke off has cancelled its shadows, launched or not.
         if fault.side != Side::Client {
@@ -184,10 +174,4 @@ fn prepare(head: &mut Parts, tunnel: bool) {
     if head.headers.contains_key(header::HOST) {
         head.version = Version::HTTP_11;
     }
-}
-
-fn expects_continue(head: &Parts) -> bool {
-    let expect = head.headers.get(header::EXPECT);
-    head.version == Version::HTTP_11
-        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

@@ -77,7 +77,7 @@ impl Primary<'_> {
                 }
             };
             let copy = if reused { Copy::of(&request) } else { None };
-            watch.arm();
+            watch.arm(self.connection.interim.relay());
             let mut answer = pin!(sender.try_send_request(request));
             let early = tokio::select! {
                 biased;

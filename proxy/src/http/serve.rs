@@ -1,6 +1,6 @@
 //! The HTTP/1 codec on one captured connection, until it ends or drains.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hyper::Result<()> {
     let drain = connection.pod.drain.clone();
     let client = connection.stream.clone();
-    let io = ClientIo::new(io, Arc::clone(&connection.interim));
+    let io = ClientIo::new(io, Rc::clone(&connection.interim));
     let service = service_fn(move |request| exchange::exchange(Rc::clone(&connection), request));
     let serving = http1::Builder::new()
         // A transparent proxy adds no Date, changes no letter case and knows no deadline that the application did not set.

@@ -155,6 +155,8 @@ pub struct ShadowLine<'a> {
     pub sent: u64,
     /// Body bytes of its answer, dropped.
     pub received: u64,
+    /// Its answer was longer than the bound; the rest was not read.
+    pub cut: bool,
     /// From its first byte to its end; zero if it never began.
     pub duration: Duration,
     /// Status of the primary, if it was known by then.

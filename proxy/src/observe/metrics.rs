@@ -92,6 +92,7 @@ pub struct MirrorMetrics {
     candidates: Counter,
     answered: [Counter; 6],
     outcomes: [Counter; Outcome::ALL.len()],
+    cut: Counter,
     active: AtomicU32,
 }
 
@@ -107,6 +108,11 @@ impl MirrorMetrics {
             Ended::Answered(code) => self.answered[class_of(code)].inc(),
             Ended::Without(outcome) => self.outcomes[outcome as usize].inc(),
         };
+    }
+
+    /// An answer was longer than its bound.
+    pub fn answer_cut(&self) {
+        self.cut.inc();
     }
 
     /// Shadows under way; the caller adds and takes away.
@@ -135,6 +141,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     candidates: Family<MirrorLabels, Counter>,
     shadows: Family<OutcomeLabels, Counter>,
+    cut: Family<MirrorLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     connections: Family<KindLabel, Counter>,
     open: Family<KindLabel, Gauge>,
@@ -189,6 +196,12 @@ impl Metrics {
                 Family::default()
             ),
             shadows: register!(r, "shadow_requests", "Ended shadows by outcome", Family::default()),
+            cut: register!(
+                r,
+                "shadow_answers_cut",
+                "Answers of shadows that were longer than their bound and not read further",
+                Family::default()
+            ),
             requests: register!(r, "requests", "Answered primary requests of a rule", Family::default()),
             connections: register!(
                 r,
@@ -255,6 +268,7 @@ impl Metrics {
                 candidates: self.candidates.get_or_create(labels).clone(),
                 answered: CODE_CLASSES.map(|code| counter("answered", code)),
                 outcomes: Outcome::ALL.map(|(_, name)| counter(name, "")),
+                cut: self.cut.get_or_create(labels).clone(),
                 active: AtomicU32::new(0),
             })
         });

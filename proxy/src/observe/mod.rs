@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod lines;
+pub mod loop_lag;
 pub mod metrics;
 pub mod process;
 pub mod telemetry;

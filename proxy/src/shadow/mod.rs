@@ -4,13 +4,15 @@
 //! Never: an error to the primary, or anything that the primary awaits.
 //!
 //! `plan` decides per mirror at the request's start, `queue` carries body chunks from the primary's body to the shadow's, `send` performs the
-//! shadow, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `key`, `sample` and `host` are
-//! the arithmetic.
+//! shadow, `answer` reads what comes back, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `overload` puts
+//! shadows last when the CPU is short, `key`, `sample` and `host` are the arithmetic.
 
+mod answer;
 pub mod budget;
 pub mod host;
 pub mod key;
 pub mod outcome;
+pub mod overload;
 pub mod plan;
 pub mod queue;
 pub mod sample;

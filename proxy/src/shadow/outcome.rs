@@ -65,7 +65,7 @@ impl Outcome {
 /// The end of a shadow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// A whole answer came; the status code.
+    /// A final answer came, whole or as much of it as its bound let us read; the status code.
     Answered(u16),
     /// Anything else.
     Without(Outcome),

@@ -23,6 +23,8 @@ pub struct Candidate<'a> {
     pub is_shadow: bool,
     /// CONNECT or an upgrade.
     pub is_tunnel: bool,
+    /// The worker is short of CPU.
+    pub is_overload: bool,
     /// Its head, as the client sent it: its method and what it is sampled by.
     pub head: &'a Parts,
     /// What chance says of it; the same for all mirrors.
@@ -71,6 +73,7 @@ fn refuse(mirror: &Mirror, candidate: Candidate<'_>) -> Result<Arc<[Arc<Endpoint
     }
     match &mirror.destination.endpoints {
         Ok(endpoints) if endpoints.is_empty() => Err(Outcome::NoEndpoint),
+        Ok(_) if candidate.is_overload => Err(Outcome::ShedOverload),
         Ok(endpoints) => Ok(Arc::clone(endpoints)),
         Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Outcome::UnknownDestination),
     }

@@ -3,12 +3,13 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Request, Uri, Version, header::HOST, request::Parts};
-use http_body_util::BodyExt as _;
 use hyper::client::conn::TrySendError;
 use tokio::time::timeout;
 
 use super::{
-    MARKER, host,
+    MARKER,
+    answer::Answer,
+    host,
     outcome::{Ended, Outcome},
     plan::Planned,
     queue::QueueBody,
@@ -63,14 +64,21 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
     let request = rewrite(head, body, &mirror.settings);
     let logged = requested.map(|requested| (requested, request.headers().get(HOST).cloned()));
-    let mut received = 0;
+    let mut answer = Answer::default();
+    // However often a connection has to be made: a shadow's whole life is bounded.
+    let life = worker.shared.settings.connect_timeout.saturating_add(mirror.settings.timeout);
     let (ended, connection) = tokio::select! {
         biased;
         outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
         () = worker.shared.shadows_end.cancelled() => (Ended::Without(Outcome::Draining), None),
-        ended = attempt(&origin, key, request, &mirror.settings, &mut received) => ended,
+        ended = timeout(life, attempt(&origin, key, request, &mirror.settings, &mut answer)) => {
+            ended.unwrap_or((Ended::Without(Outcome::Timeout), None))
+        }
     };
     let sent = failure.sent();
+    if answer.cut {
+        mirror.metrics.answer_cut();
+    }
     if let (Ended::Answered(_), Some(Ready { sender, watch, .. }), true) = (ended, connection, failure.is_sent())
         && !origin.pod.drain.is_cancelled()
     {
@@ -87,7 +95,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
             host: host.as_ref().map_or(b"", HeaderValue::as_bytes),
             ended,
             sent,
-            received,
+            received: answer.bytes,
+            cut: answer.cut,
             duration: started.elapsed(),
             primary_status: origin.primary_status.get(),
         });
@@ -123,7 +132,7 @@ async fn attempt(
     key: Key,
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
-    received: &mut u64,
+    answer: &mut Answer,
 ) -> (Ended, Option<Ready<QueueBody>>) {
     let worker = &origin.worker;
     loop {
@@ -137,15 +146,15 @@ async fn attempt(
         let exchange = async {
             let response = connection.sender.try_send_request(request).await?;
             let status = response.status().as_u16();
-            let whole = drain(response.into_body(), received).await;
-            Ok(if whole { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
+            let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
+            Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
         };
         let result: Result<Ended, TrySendError<Request<QueueBody>>> = match timeout(settings.timeout, exchange).await {
             Ok(result) => result,
             Err(_) => return (Ended::Without(Outcome::Timeout), None),
         };
         match result {
-            Ok(ended) => return (ended, Some(connection)),
+            Ok(ended) => return (ended, Some(connection).filter(|_| !answer.cut)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) if reused => request = unsent,
                 _ => return (Ended::Without(Outcome::Reset), None),
@@ -158,15 +167,4 @@ async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
     let failed = |_| Outcome::ConnectFailed;
     let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, key.class).await.map_err(failed)?;
     connect::handshake(stream, false).await.map_err(failed)
-}
-
-/// Reads the answer and throws it away, chunk by chunk.
-async fn drain(mut body: hyper::body::Incoming, received: &mut u64) -> bool {
-    loop {
-        match body.frame().await {
-            None => return true,
-            Some(Ok(frame)) => *received += frame.data_ref().map_or(0, bytes::Bytes::len) as u64,
-            Some(Err(_)) => return false,
-        }
-    }
 }

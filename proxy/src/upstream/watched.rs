@@ -1,47 +1,51 @@
-//! An upstream connection that tells when bytes of a request have gone out. The shadow of a request starts then, not before.
+//! An upstream connection that tells when bytes of a request have gone out (the shadow of a request starts then, not before), and what the
+//! endpoint says before its final answer.
 
 use std::{
+    cell::{Cell, RefCell},
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    rc::Rc,
     task::{Context, Poll},
 };
 
+use send_wrapper::SendWrapper;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::Notify,
 };
 
+use super::interim::{Interims, Listener};
+
 /// Says when the next write has happened. One per connection, used by one request at a time.
 #[derive(Clone, Debug, Default)]
-pub struct WriteWatch(Arc<Watch>);
+pub struct WriteWatch(Rc<Watch>);
 
 #[derive(Debug, Default)]
 struct Watch {
-    armed: AtomicBool,
+    armed: Cell<bool>,
     written: Notify,
+    /// Where informational answers go, until the final one begins.
+    interims: RefCell<Option<Rc<Interims>>>,
 }
 
 impl WriteWatch {
-    /// Call before the request is handed to the connection.
-    pub fn arm(&self) {
-        self.0.armed.store(true, Ordering::Relaxed);
+    /// Call before the request is handed to the connection. What the endpoint says before its final answer goes to `interims`.
+    pub fn arm(&self, interims: Option<Rc<Interims>>) {
+        self.0.armed.set(true);
+        self.0.interims.replace(interims);
     }
 
     /// Resolves after the first write since [`WriteWatch::arm`].
     pub async fn written(&self) {
-        while self.0.armed.load(Ordering::Relaxed) {
+        while self.0.armed.get() {
             self.0.written.notified().await;
         }
     }
 
     fn wrote(&self) {
-        if self.0.armed.load(Ordering::Relaxed) {
-            self.0.armed.store(false, Ordering::Relaxed);
+        if self.0.armed.replace(false) {
             self.0.written.notify_one();
         }
     }
@@ -51,7 +55,8 @@ impl WriteWatch {
 #[derive(Debug)]
 pub struct Watched {
     stream: TcpStream,
-    watch: WriteWatch,
+    watch: SendWrapper<WriteWatch>,
+    listener: Listener,
 }
 
 impl Watched {
@@ -59,7 +64,7 @@ impl Watched {
     #[must_use]
     pub fn new(stream: TcpStream) -> (Self, WriteWatch) {
         let watch = WriteWatch::default();
-        (Self { stream, watch: watch.clone() }, watch)
+        (Self { stream, watch: SendWrapper::new(watch.clone()), listener: Listener::default() }, watch)
     }
 
     fn note(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -72,7 +77,17 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let mut interims = this.watch.0.interims.borrow_mut();
+        if let (Some(to), Some(bytes @ [_, ..])) = (&*interims, buf.filled().get(before..))
+            && !this.listener.hear(bytes, to)
+        {
+            *interims = None;
+        }
+        drop(interims);
+        result
     }
 }
 

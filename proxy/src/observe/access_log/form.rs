@@ -44,7 +44,8 @@ fn shadow_text(out: &mut String, time: Timestamp, line: &ShadowLine<'_>) -> fmt:
     request_text(out, request)?;
     write!(out, " {} {} {} {}", Maybe(status), line.sent, line.received, Millis(line.duration))?;
     write!(out, " \"{}\" {outcome} primary={} rule={}", Escaped(host), Maybe(primary_status), Name(rule))?;
-    write!(out, " mirror={mirror} destination={} endpoint={}", Name(destination), Maybe(endpoint))
+    write!(out, " mirror={mirror} destination={} endpoint={}", Name(destination), Maybe(endpoint))?;
+    out.write_str(if line.cut { " answer=cut" } else { "" })
 }
 
 fn request_text(out: &mut String, request: RequestLine<'_>) -> fmt::Result {
@@ -168,6 +169,7 @@ struct ShadowJson<'a> {
     outcome: &'static str,
     status: Option<u16>,
     primary_status: Option<u16>,
+    answer_cut: bool,
     bytes_received: u64,
     bytes_sent: u64,
     duration_ms: f64,
@@ -191,6 +193,7 @@ impl<'a> ShadowJson<'a> {
             outcome,
             status,
             primary_status: line.primary_status,
+            answer_cut: line.cut,
             bytes_received: line.received,
             bytes_sent: line.sent,
             duration_ms: millis(line.duration),

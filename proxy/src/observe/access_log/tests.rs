@@ -47,6 +47,7 @@ fn shadow(id: RequestId) -> ShadowLine<'static> {
         ended: Ended::Answered(201),
         sent: 0,
         received: 319,
+        cut: false,
         duration: Duration::from_micros(9_870),
         primary_status: Some(200),
     }
@@ -82,6 +83,16 @@ fn a_primary_and_its_shadow_are_one_line_each_with_one_id() {
         ),
     ];
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_cut_answer_says_so() {
+    let id = RequestIds::new(3).next();
+    let line = || ShadowLine { cut: true, ..shadow(id) };
+    let text = logged(LogFormat::Text, |log| log.shadow(line));
+    assert!(text[0].contains(" answered ") && text[0].ends_with(" answer=cut"), "{}", text[0]);
+    let json = logged(LogFormat::Json, |log| log.shadow(line));
+    assert!(json[0].contains("\"answer_cut\":true"), "{}", json[0]);
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn head(method: Method) -> Parts {
 
 fn candidate(head: &Parts) -> Candidate<'_> {
     let chances = Chances { request: 0, connection: 0, source: [10, 244, 1, 10].into() };
-    Candidate { is_shadow: false, is_tunnel: false, head, chances }
+    Candidate { is_shadow: false, is_tunnel: false, is_overload: false, head, chances }
 }
 
 fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate<'_>) -> (Shadows, Vec<Sink>) {
@@ -82,6 +82,7 @@ fn each_reason_is_counted_under_its_own_name() {
         (reads, ordinary(), "method_excluded"),
         (world.mirror(WHOLE, 128, Ok(0)), ordinary(), "no_endpoint"),
         (world.mirror(WHOLE, 128, Err(Unroutable::UnknownSubset)), ordinary(), "unknown_destination"),
+        (good.clone(), Candidate { is_overload: true, ..ordinary() }, "shed_overload"),
         (world.mirror(WHOLE, 0, Ok(1)), ordinary(), "shed_concurrency"),
     ] {
         let (shadows, sinks) = plan_one(&world, &mirror, candidate);
