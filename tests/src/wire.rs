@@ -5,6 +5,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
+    os::fd::AsFd,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -185,7 +186,7 @@ impl Wire {
 ///
 /// # Errors
 /// When the socket is broken already.
-pub fn reset_on_close(stream: &TcpStream) -> Result<()> {
+pub fn reset_on_close(stream: &impl AsFd) -> Result<()> {
     Ok(setsockopt(stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?)
 }
 

@@ -1,0 +1,128 @@
+//! One fault under load: what was seen, as a line of the table, and whether it kept the promises.
+
+use anyhow::{Result, ensure};
+
+use super::{
+    Fault,
+    usage::{Usage, Watch},
+    world::{Limits, World, outcomes_between},
+};
+use crate::{
+    load::{Load, Report},
+    theatre::whole,
+    wait,
+};
+
+/// What was seen of one fault.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The fault.
+    pub fault: Fault,
+    /// The client's side.
+    pub report: Report,
+    /// Shadows by outcome.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// The agent before the load.
+    pub before: Usage,
+    /// The highest while it went on.
+    pub highest: Usage,
+    /// When every shadow had ended.
+    pub after: Usage,
+}
+
+/// Puts a fault into force, sends the load and waits until every shadow has ended.
+///
+/// # Errors
+/// When the accounting identity does not hold, or v1 saw another number of requests than the client sent.
+pub fn play(world: &World, fault: Fault, limits: Limits, load: &Load) -> Result<Row> {
+    world.set(fault, limits)?;
+    let metrics = world.agent.settled()?;
+    let primaries = world.v1.requests();
+    let pid = world.agent.pid();
+    let before = Usage::of(pid)?;
+    let watch = Watch::over(pid);
+    let report = world.load(load)?;
+    let settled = world.agent.metrics_when("every request is a candidate and has an outcome", |m| {
+        whole(m.candidates()) - whole(metrics.candidates()) >= report.requests as usize && m.identity().is_ok()
+    })?;
+    let highest = watch.highest();
+    let arrived = world.v1.requests() - primaries;
+    ensure!(arrived == report.requests, "{}: {} requests, but v1 saw {arrived}", fault.name(), report.requests);
+    let counted = whole(settled.candidates()) - whole(metrics.candidates());
+    ensure!(counted as u64 == report.requests, "{}: {} requests, {counted} candidates", fault.name(), report.requests);
+    Ok(Row { fault, report, outcomes: outcomes_between(&metrics, &settled), before, highest, after: Usage::of(pid)? })
+}
+
+impl Row {
+    /// Every primary answer was right, every shadow ended as this fault must end it, and files and memory stayed within bounds.
+    ///
+    /// # Errors
+    /// With the fault and the promise that it broke.
+    pub fn check(&self, load: &Load) -> Result<()> {
+        let name = self.fault.name();
+        let requests = self.report.requests;
+        self.report.all_right().map_err(|error| error.context(format!("{name}: the primary")))?;
+        ensure!(
+            self.outcomes == [(self.fault.outcome(), requests)],
+            "{name}: {requests} shadows ended as {}, not all as {}",
+            list(&self.outcomes),
+            self.fault.outcome()
+        );
+        // The client's connection and v1's for each of the load's, and at most one for each shadow.
+        let most = self.before.fds + 2 * load.connections as usize + requests as usize + SPARE_FILES;
+        ensure!(self.highest.fds <= most, "{name}: {} open files, at most {most} are due", self.highest.fds);
+        let grown = self.highest.rss.saturating_sub(self.before.rss);
+        ensure!(grown <= MEMORY, "{name}: the agent grew by {grown} KiB, at most {MEMORY} are due");
+        Ok(())
+    }
+
+    /// The table's head.
+    #[must_use]
+    pub fn head() -> String {
+        format!(
+            "{:<22} {:>8} {:>6} {:>9} {:>9}  {:>15}  {:>20}  outcomes",
+            "v2", "requests", "wrong", "p50 µs", "p99 µs", "open files", "memory MiB"
+        )
+    }
+
+    /// The row, for people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Usage { fds, .. } = self.before;
+        let mib = |usage: Usage| usage.rss as f64 / 1024.0;
+        format!(
+            "{:<22} {:>8} {:>6} {:>9} {:>9}  {:>15}  {:>20}  {}",
+            self.fault.name(),
+            self.report.requests,
+            self.report.wrong,
+            self.report.small.value_at_quantile(0.5),
+            self.report.small.value_at_quantile(0.99),
+            format!("{fds} ↑{} →{}", self.highest.fds, self.after.fds),
+            format!("{:.1} ↑{:.1} →{:.1}", mib(self.before), mib(self.highest), mib(self.after)),
+            list(&self.outcomes)
+        )
+    }
+}
+
+/// Descriptors that come and go beside connections: a scrape, a reload.
+const SPARE_FILES: usize = 20;
+/// The default of `--shadow-node-buffer-bytes`, and as much again for connections' own buffers, KiB.
+const MEMORY: u64 = 128 << 10;
+
+/// Outcomes as people read them.
+#[must_use]
+pub fn list(outcomes: &[(&'static str, u64)]) -> String {
+    outcomes.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Waits until the agent has no more open files than at the start.
+///
+/// # Errors
+/// When it keeps some.
+pub fn closed_again(world: &World, start: Usage) -> Result<Usage> {
+    let pid = world.agent.pid();
+    wait::until(&format!("not more than {} files are open again", start.fds), || {
+        let now = Usage::of(pid)?;
+        Ok((now.fds <= start.fds).then_some(now))
+    })
+}

@@ -1,0 +1,13 @@
+//! Load and who bears it: a client that sends many requests and checks every byte of every answer, and a server that carries many connections
+//! cheaply and can misbehave in every way that a matrix of faults needs.
+//!
+//! Comes in: how many connections, how fast, for how long. Goes out: latencies, and each answer that was not what it had to be. Nothing of a body
+//! is ever kept: both ends know what it must be ([`exchange`]). It repairs nothing: a broken connection is a finding.
+
+pub mod client;
+pub mod exchange;
+pub mod server;
+
+pub use client::{Load, Report};
+pub use exchange::Kind;
+pub use server::{Manner, Server};
