@@ -162,9 +162,9 @@ fn the_host_of_a_shadow_in_both_suffix_modes() -> Result<()> {
         for (number, (host, with_suffix)) in hosts.iter().enumerate() {
             from_v1(&wire.exchange(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?)?;
             let shadow = theatre.v2.recorder.wait_for(number + 1)?.remove(number);
-            let expected = if suffix.is_empty() { host } else { with_suffix };
+            let expected = if suffix.is_empty() { *host } else { *with_suffix };
             ensure!(shadow.header("host").as_deref() == Some(expected), "{host}: {}", shadow.head_text());
-            ensure!(theatre.v1.recorder.requests()[number].header("host").as_deref() == Some(host));
+            ensure!(theatre.v1.recorder.requests()[number].header("host").as_deref() == Some(*host));
         }
         theatre.outcomes(&[("answered", hosts.len())])?;
     }
