@@ -152,7 +152,8 @@ impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
-        Ok(Rc::new(Connection { worker, pod, original, client, stream, open, interim }))
+        let draw = worker.random();
+        Ok(Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim }))
     }
 }
 

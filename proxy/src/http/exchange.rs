@@ -14,9 +14,9 @@ use crate::{
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
     shadow::{
         MARKER,
+        key::Chances,
         plan::{self, Candidate, Shadows},
         queue::Sink,
-        sample::Draw,
         send,
     },
     worker::Connection,
@@ -104,7 +104,12 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
         is_shadow: head.headers.contains_key(MARKER),
         is_tunnel: is_tunnel(head),
         is_overload: connection.worker.overload.sheds(monotonic_ns()),
-        draw: Draw::new(connection.worker.random()),
+        head,
+        chances: Chances {
+            request: connection.worker.random(),
+            connection: connection.draw,
+            source: connection.client.0.ip(),
+        },
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
 }
