@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     enrol::EnrolledPod,
+    patience::UnderWay,
     route::endpoint::InFlight,
     upstream::{pool::Key, watched::WriteWatch},
     worker::Worker,
@@ -66,30 +67,33 @@ pub struct AnswerBody {
     source: Source,
     /// Written when the answer has ended, one way or the other.
     line: Option<Line>,
+    /// Held until then.
+    under_way: Option<UnderWay>,
 }
 
 impl AnswerBody {
     /// The endpoint's answer.
     #[must_use]
     pub fn upstream(body: Incoming, lease: Lease) -> Self {
-        Self { source: Source::Upstream { body, lease: Some(lease), ended: false }, line: None }
+        Self { source: Source::Upstream { body, lease: Some(lease), ended: false }, line: None, under_way: None }
     }
 
     /// Our own words.
     #[must_use]
     pub fn text(text: Bytes) -> Self {
-        Self { source: Source::Text(Some(text)), line: None }
+        Self { source: Source::Text(Some(text)), line: None, under_way: None }
     }
 
     /// Nothing.
     #[must_use]
     pub fn empty() -> Self {
-        Self { source: Source::Text(None), line: None }
+        Self { source: Source::Text(None), line: None, under_way: None }
     }
 
-    /// The access log line to write at the end.
-    pub fn log(&mut self, line: Line) {
+    /// The access log line to write at the end, and the request that is under way until then.
+    pub fn end_with(&mut self, line: Line, under_way: UnderWay) {
         self.line = Some(line);
+        self.under_way = Some(under_way);
     }
 }
 

@@ -31,6 +31,7 @@ pub async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let (head, body) = request.into_parts();
+    let under_way = connection.patience.request(&connection.stream);
     connection.interim.begin(&head).await;
     let mut line = Line::begin(&connection, &head);
     let table = connection.worker.shared.store.table();
@@ -45,7 +46,7 @@ pub async fn exchange(
         respond::with_fault(fault)
     });
     line.answered(response.status().as_u16());
-    response.body_mut().log(line);
+    response.body_mut().end_with(line, under_way);
     Ok(response)
 }
 
@@ -134,7 +135,7 @@ async fn forward(
     prepare(&mut head, tunnel);
 
     let copy = (!shadows.is_empty()).then(|| head.clone());
-    let (body, progress) = RequestBody::new(body, sinks, line.received());
+    let (body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, body: progress, tunnel };
     let sent = primary
