@@ -6,7 +6,14 @@ use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
+use super::{
+    answer::{AnswerBody, End},
+    headers,
+    line::Line,
+    primary::Primary,
+    request_body::RequestBody,
+    respond, tunnel,
+};
 use crate::{
     capture::heartbeat::monotonic_ns,
     fault::{Fault, Kind, Side},
@@ -46,7 +53,7 @@ pub async fn exchange(
         respond::with_fault(fault)
     });
     line.answered(response.status().as_u16());
-    response.body_mut().end_with(line, under_way);
+    response.body_mut().end_with(End { line, under_way, trailers: connection.interim.trailers() });
     Ok(response)
 }
 
