@@ -21,7 +21,7 @@ use crate::{
     control::{self, Controller, Rejected, Store, source::file::FileSource},
     enrol::{Enrolment, InNamespaces},
     net::{SocketFactory, rlimit},
-    observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry},
+    observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry, unmirrorable::TlsHosts},
     runtime::Workers,
     settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
     shadow::{budget::Budget, plan::Limits},
@@ -86,6 +86,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         },
         metrics: Arc::clone(&metrics),
         log: log.clone(),
+        tls_hosts: TlsHosts::default(),
         shadows_end: CancellationToken::new(),
     };
     let origins = (0..settings.data.workers).map(|_| capture.origins()).collect::<Result<Vec<_>, _>>()?;

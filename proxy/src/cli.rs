@@ -174,6 +174,12 @@ pub struct DataArgs {
     /// How long connecting to an endpoint may take
     #[arg(long, value_name = "TIME", default_value = "10s", env = "UNDERSTUDY_CONNECT_TIMEOUT", value_parser = units::positive_duration)]
     pub connect_timeout: Duration,
+    /// How long a client may take from the first byte of a request's head to its end; then 408
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "UNDERSTUDY_HEADER_TIMEOUT", value_parser = units::positive_duration)]
+    pub header_timeout: Duration,
+    /// How long nothing may move on a captured connection without a request under way
+    #[arg(long, value_name = "TIME", default_value = "1h", env = "UNDERSTUDY_IDLE_TIMEOUT", value_parser = units::positive_duration)]
+    pub idle_timeout: Duration,
     /// How long an idle connection to an endpoint is kept for the next request
     #[arg(long, value_name = "TIME", default_value = "90s", env = "UNDERSTUDY_UPSTREAM_IDLE_TIMEOUT", value_parser = units::duration)]
     pub upstream_idle_timeout: Duration,

@@ -126,7 +126,7 @@ impl Primary<'_> {
             return Ok(ready);
         }
         let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
-        connect::handshake(stream, self.tunnel).await
+        connect::handshake(stream, key.class, self.tunnel).await
     }
 }
 

@@ -50,9 +50,15 @@ impl Family {
 pub enum Class {
     /// Carries a primary: left as the kernel makes it.
     Primary,
-    /// Carries shadows: its packets have this code point, so that a network can drop them first.
+    /// Carries shadows: it yields on the wire and in memory. Its packets have this code point, so that a network can drop them first, and its
+    /// buffers are small.
     Shadow(Dscp),
 }
+
+/// What the kernel may hold of a shadow in each direction; it counts its own bookkeeping as well and doubles the number for that (socket(7)).
+const SHADOW_BUFFER: usize = 128 << 10;
+/// Unsent bytes of a shadow above which its socket takes no more: they wait where they are counted, and can be given up.
+const SHADOW_UNSENT: u32 = 16 << 10;
 
 /// A handle to the factory's thread; clones share it. The thread ends with the last handle.
 #[derive(Clone, Debug)]
@@ -97,6 +103,11 @@ impl SocketFactory {
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
                 socket.set_mark(mark.value)?;
+                if let Class::Shadow(_) = class {
+                    socket.set_send_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_recv_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_tcp_notsent_lowat(SHADOW_UNSENT)?;
+                }
                 match (class, family) {
                     (Class::Primary | Class::Shadow(Dscp::UNCHANGED), _) => {}
                     (Class::Shadow(dscp), Family::V4) => socket.set_tos_v4(dscp.field())?,

@@ -79,7 +79,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     if answer.cut {
         mirror.metrics.answer_cut();
     }
-    if let (Ended::Answered(_), Some(Ready { sender, watch, .. }), true) = (ended, connection, failure.is_sent())
+    if let (Ended::Answered(_), Some(held), true) = (ended, connection, failure.is_sent())
+        && let Some(Ready { sender, watch, .. }) = held.release()
         && !origin.pod.drain.is_cancelled()
     {
         worker.shadows.put(key, sender, watch);
@@ -133,18 +134,21 @@ async fn attempt(
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
-) -> (Ended, Option<Ready<QueueBody>>) {
+) -> (Ended, Option<Held>) {
     let worker = &origin.worker;
     loop {
-        let (mut connection, reused) = match worker.shadows.take(key).await {
-            Some(ready) => (ready, true),
+        let mut ready = match worker.shadows.take(key).await {
+            Some(ready) => ready,
             None => match fresh(origin, key).await {
-                Ok(ready) => (ready, false),
+                Ok(ready) => ready,
                 Err(outcome) => return (Ended::Without(outcome), None),
             },
         };
+        let reused = ready.reused;
+        let sent = ready.sender.try_send_request(request);
+        let connection = Held(Some(ready));
         let exchange = async {
-            let response = connection.sender.try_send_request(request).await?;
+            let response = sent.await?;
             let status = response.status().as_u16();
             let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
             Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
@@ -166,5 +170,23 @@ async fn attempt(
 async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
     let failed = |_| Outcome::ConnectFailed;
     let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, key.class).await.map_err(failed)?;
-    connect::handshake(stream, false).await.map_err(failed)
+    connect::handshake(stream, key.class, false).await.map_err(failed)
+}
+
+/// A connection that carries a shadow. Dropped, it is given up with whatever it still holds.
+struct Held(Option<Ready<QueueBody>>);
+
+impl Held {
+    /// The exchange is over on both sides: it may carry another, or end in peace.
+    fn release(mut self) -> Option<Ready<QueueBody>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(ready) = &self.0 {
+            ready.watch.give_up();
+        }
+    }
 }
