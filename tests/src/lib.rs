@@ -38,6 +38,7 @@ pub mod python;
 pub mod redis;
 pub mod script;
 pub mod seed;
+pub mod sockets;
 pub mod stage;
 pub mod theatre;
 pub mod translator;
