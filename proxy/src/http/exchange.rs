@@ -153,6 +153,7 @@ async fn forward(
     {
         return Ok(tunnel::start(connection, lease, client, response));
     }
+    headers::check_answer_coding(response.headers())?;
     let (mut head, body) = response.into_parts();
     head.headers = headers::end_to_end(head.headers);
     head.version = Version::HTTP_11;
@@ -165,6 +166,7 @@ fn prepare(head: &mut Parts, tunnel: bool) {
     if !tunnel {
         head.headers = headers::end_to_end(mem::take(&mut head.headers));
     }
+    headers::agree_on_host(head);
     // We speak 1.1 ourselves (RFC 9110, 2.5), but 1.1 without a Host would be malformed.
     if head.headers.contains_key(header::HOST) {
         head.version = Version::HTTP_11;

@@ -126,7 +126,7 @@ impl Primary<'_> {
             return Ok(ready);
         }
         let stream = connect::open(worker, pod, key.endpoint, Class::Primary).await?;
-        connect::handshake(stream, self.tunnel).await
+        connect::handshake(stream, Class::Primary, self.tunnel).await
     }
 }
 

@@ -50,9 +50,15 @@ impl Family {
 pub enum Class {
     /// Carries a primary: left as the kernel makes it.
     Primary,
-    /// Carries a shadow: its packets have the shadows' DSCP, so that a network can drop them first.
+    /// Carries a shadow: it yields on the wire and in memory. Its packets have the shadows' DSCP, so that a network can drop them first, and its
+    /// buffers are small.
     Shadow,
 }
+
+/// What the kernel may hold of a shadow in each direction; it counts its own bookkeeping as well and doubles the number for that (socket(7)).
+const SHADOW_BUFFER: usize = 128 << 10;
+/// Unsent bytes of a shadow above which its socket takes no more: they wait where they are counted, and can be given up.
+const SHADOW_UNSENT: u32 = 16 << 10;
 
 /// How sockets are set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +118,11 @@ impl SocketFactory {
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
                 socket.set_mark(mark.value)?;
+                if class == Class::Shadow {
+                    socket.set_send_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_recv_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_tcp_notsent_lowat(SHADOW_UNSENT)?;
+                }
                 if class == Class::Shadow && shadow_dscp != 0 {
                     // The code point is the upper six bits of the field (RFC 2474 3).
                     let field = u32::from(shadow_dscp) << 2;

@@ -77,7 +77,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     if answer.cut {
         mirror.metrics.answer_cut();
     }
-    if let (Ended::Answered(_), Some(Ready { sender, watch, .. }), true) = (ended, connection, failure.is_sent())
+    if let (Ended::Answered(_), Some(held), true) = (ended, connection, failure.is_sent())
+        && let Some(Ready { sender, watch, .. }) = held.release()
         && !origin.pod.drain.is_cancelled()
     {
         worker.shadows.put(Key { pod: origin.pod.cookie, endpoint: endpoint.address }, sender, watch);
@@ -129,19 +130,22 @@ async fn attempt(
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
-) -> (Ended, Option<Ready<QueueBody>>) {
+) -> (Ended, Option<Held>) {
     let worker = &origin.worker;
     let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address };
     loop {
-        let (mut connection, reused) = match worker.shadows.take(key).await {
-            Some(ready) => (ready, true),
+        let mut ready = match worker.shadows.take(key).await {
+            Some(ready) => ready,
             None => match fresh(origin, key).await {
-                Ok(ready) => (ready, false),
+                Ok(ready) => ready,
                 Err(outcome) => return (Ended::Without(outcome), None),
             },
         };
+        let reused = ready.reused;
+        let sent = ready.sender.try_send_request(request);
+        let connection = Held(Some(ready));
         let exchange = async {
-            let response = connection.sender.try_send_request(request).await?;
+            let response = sent.await?;
             let status = response.status().as_u16();
             let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
             Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
@@ -163,5 +167,23 @@ async fn attempt(
 async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
     let failed = |_| Outcome::ConnectFailed;
     let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, Class::Shadow).await.map_err(failed)?;
-    connect::handshake(stream, false).await.map_err(failed)
+    connect::handshake(stream, Class::Shadow, false).await.map_err(failed)
+}
+
+/// A connection that carries a shadow. Dropped, it is given up with whatever it still holds.
+struct Held(Option<Ready<QueueBody>>);
+
+impl Held {
+    /// The exchange is over on both sides: it may carry another, or end in peace.
+    fn release(mut self) -> Option<Ready<QueueBody>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(ready) = &self.0 {
+            ready.watch.give_up();
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub struct WriteWatch(Rc<Watch>);
 struct Watch {
     armed: Cell<bool>,
     written: Notify,
+    given_up: Cell<bool>,
+    abandon: Notify,
     /// Where informational answers go, until the final one begins.
     interims: RefCell<Option<Rc<Interims>>>,
 }
@@ -42,6 +44,18 @@ impl WriteWatch {
         while self.0.armed.get() {
             self.0.written.notified().await;
         }
+    }
+
+    /// Nobody wants the connection any more: whoever drives it lets go of it, and its end is a reset, so that the kernel does not keep what is
+    /// unsent for a peer that may never take it.
+    pub fn give_up(&self) {
+        self.0.given_up.set(true);
+        self.0.abandon.notify_one();
+    }
+
+    /// Resolves after [`WriteWatch::give_up`].
+    pub async fn given_up(&self) {
+        self.0.abandon.notified().await;
     }
 
     fn wrote(&self) {
@@ -72,6 +86,14 @@ impl Watched {
             self.watch.wrote();
         }
         result
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.watch.0.given_up.get() {
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 
