@@ -153,8 +153,8 @@ impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
-        let patience = Patience::default();
-        let connection = Rc::new(Connection { worker, pod, original, client, stream, open, interim, patience });
+        let (draw, patience) = (worker.random(), Patience::default());
+        let connection = Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience });
         connection.worker.watchman.watch(&connection);
         Ok(connection)
     }

@@ -21,7 +21,7 @@ use crate::{
     cli::{Cli, Command, LogArgs, MachineArgs, RunArgs},
     net::Mark,
     patience::Limits,
-    route::ShadowSettings,
+    route::{HeaderOps, ShadowSettings},
 };
 
 /// Flags that are fine each, but not together.
@@ -299,6 +299,10 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
                 timeout: shadow.shadow_timeout,
                 max_concurrent: shadow.shadow_max_concurrent,
                 buffer_bytes: shadow.shadow_buffer_bytes,
+                methods: shadow.shadow_methods,
+                headers: HeaderOps { remove: shadow.shadow_remove_headers.0, ..HeaderOps::default() },
+                sampling: shadow.shadow_sampling,
+                dscp: shadow.shadow_dscp,
             },
         },
         capture: CaptureSettings {

@@ -187,6 +187,8 @@ pub struct Connection {
     pub original: OriginalDst,
     /// The application's end.
     pub client: ClientAddr,
+    /// 64 random bits: samples by connection keep them for as long as it lives.
+    pub draw: u64,
     /// Its socket.
     pub stream: ClientStream,
     /// Counts it as open until the last part of it has ended, a tunnel for instance.

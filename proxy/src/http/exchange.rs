@@ -6,7 +6,14 @@ use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
-use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
+use super::{
+    answer::{AnswerBody, End},
+    headers,
+    line::Line,
+    primary::Primary,
+    request_body::RequestBody,
+    respond, tunnel,
+};
 use crate::{
     capture::heartbeat::monotonic_ns,
     fault::{Fault, Kind, Side},
@@ -14,9 +21,9 @@ use crate::{
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
     shadow::{
         MARKER,
+        key::Chances,
         plan::{self, Candidate, Shadows},
         queue::Sink,
-        sample::Draw,
         send,
     },
     worker::Connection,
@@ -46,7 +53,7 @@ pub async fn exchange(
         respond::with_fault(fault)
     });
     line.answered(response.status().as_u16());
-    response.body_mut().end_with(line, under_way);
+    response.body_mut().end_with(End { line, under_way, trailers: connection.interim.trailers() });
     Ok(response)
 }
 
@@ -105,7 +112,12 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
         is_shadow: head.headers.contains_key(MARKER),
         is_tunnel: is_tunnel(head),
         is_overload: connection.worker.overload.sheds(monotonic_ns()),
-        draw: Draw::new(connection.worker.random()),
+        head,
+        chances: Chances {
+            request: connection.worker.random(),
+            connection: connection.draw,
+            source: connection.client.0.ip(),
+        },
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
 }

@@ -2,13 +2,12 @@
 //!
 //! Comes in: a head as received. Goes out: the same head without its hop-by-hop fields, in the same order and letter case.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
-    header::{self, Entry},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
-use crate::fault::{Fault, Kind};
+use crate::{
+    fault::{Fault, Kind},
+    route::header_ops::without,
+};
 
 /// Fields that belong to one connection whatever `Connection` says.
 const HOP_BY_HOP: [HeaderName; 4] = [
@@ -71,8 +70,6 @@ pub fn wants_upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValu
 
 /// The end-to-end fields. `TE: trailers` stays (gRPC needs it), and so does `Transfer-Encoding`: it says that the body has no known length, and
 /// what it is coded in beside chunked (the codec frames it anew).
-///
-/// Works on a rebuilt map, because removing from a `HeaderMap` reorders it.
 #[must_use]
 pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
     let nominated: Vec<HeaderName> = tokens(&headers, &header::CONNECTION)
@@ -89,30 +86,7 @@ pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
             // Both framings: the coding counts (RFC 9112, 6.3), and the length must not travel on.
             || (chunked && *name == header::CONTENT_LENGTH)
     };
-    if !headers.keys().any(goes) {
-        return headers;
-    }
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let mut last: Option<HeaderName> = None;
-    for (name, value) in headers {
-        // `None` = another value of the field before.
-        if let Some(name) = name {
-            last = Some(name);
-        }
-        let Some(name) = &last else { continue };
-        if goes(name) {
-            continue;
-        }
-        match kept.entry(name) {
-            Entry::Occupied(mut entry) => {
-                entry.append(value);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(value);
-            }
-        }
-    }
-    kept
+    without(headers, goes)
 }
 
 #[cfg(test)]

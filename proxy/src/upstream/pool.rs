@@ -7,15 +7,20 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::{task::yield_now, time::Instant};
 
 use super::watched::WriteWatch;
-use crate::net::addr::{EndpointAddr, NetnsCookie};
+use crate::net::{
+    Class,
+    addr::{EndpointAddr, NetnsCookie},
+};
 
-/// Who shares a connection: requests of one pod to one endpoint.
+/// Who shares a connection: requests of one pod to one endpoint, in one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The pod whose address is the connection's source.
     pub pod: NetnsCookie,
     /// The endpoint.
     pub endpoint: EndpointAddr,
+    /// How its packets are marked.
+    pub class: Class,
 }
 
 /// A connection that can take a request.
