@@ -74,7 +74,9 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         );
     }
     let factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
-    let shadow_factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
+    let shadow_descriptors = files.for_shadows();
+    let shadow_factory =
+        SocketFactory::start(FactoryOptions { mark, shadow_descriptors, ..FactoryOptions::default() })?;
     let shared = Shared {
         store: Arc::clone(&store),
         factory: factory.clone(),

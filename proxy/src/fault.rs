@@ -5,6 +5,8 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::net::NetError;
+
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -41,6 +43,8 @@ pub enum Kind {
     ConnectTimeout,
     /// No socket in the pod's namespace: no descriptor is left, or the namespace is gone.
     NoSocket,
+    /// A shadow would have taken a descriptor that primaries may need.
+    Reserved,
     /// The connection broke before an answer.
     Reset,
     /// The original destination is our own listener.
@@ -77,8 +81,11 @@ impl Fault {
 
     /// A failed connect; `None` if it did not come as far as the network.
     #[must_use]
-    pub fn connect(error: Option<&io::Error>) -> Self {
-        match error.map(io::Error::kind) {
+    pub fn connect(error: &anyhow::Error) -> Self {
+        if let Some(NetError::Reserved { .. }) = error.downcast_ref() {
+            return Self { side: Side::Proxy, kind: Kind::Reserved };
+        }
+        match error.downcast_ref().map(io::Error::kind) {
             None => Self { side: Side::Proxy, kind: Kind::NoSocket },
             Some(io::ErrorKind::TimedOut) => Self::upstream(Kind::ConnectTimeout),
             _ => Self::upstream(Kind::ConnectFailed),
@@ -98,6 +105,7 @@ impl Fault {
             | Kind::ConnectFailed
             | Kind::ConnectTimeout
             | Kind::NoSocket
+            | Kind::Reserved
             | Kind::Reset
             | Kind::OwnListener => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -128,6 +136,7 @@ impl Fault {
             Kind::ConnectFailed => "connect_failed",
             Kind::ConnectTimeout => "connect_timeout",
             Kind::NoSocket => "no_socket",
+            Kind::Reserved => "reserved",
             Kind::Reset => "reset",
             Kind::OwnListener => "own_listener",
         }
@@ -146,6 +155,7 @@ impl Fault {
             Kind::UnknownDestination => "the rule's destination names an unknown Service or subset",
             Kind::ConnectFailed => "upstream connect error: the endpoint refused the connection or cannot be reached",
             Kind::ConnectTimeout => "upstream connect error: the endpoint did not accept in time",
+            Kind::Reserved => "the proxy's last file descriptors are not for shadows",
             Kind::NoSocket => "the proxy could not make a socket in the pod's network namespace",
             Kind::Reset => "upstream reset: the endpoint closed the connection before it answered",
             Kind::OwnListener => "the connection would lead back to this proxy",

@@ -29,7 +29,7 @@ use crate::{
     },
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::pool::Pool,
+    upstream::pool::{MaxIdle, Pool},
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -111,8 +111,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pool::new(idle),
-            shadows: Pool::new(idle),
+            primaries: Pool::new(idle, MaxIdle::ANY),
+            shadows: Pool::new(idle, MaxIdle::FEW),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,

@@ -7,6 +7,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::AsRawFd as _,
     process,
     sync::{Arc, mpsc},
     thread,
@@ -67,11 +68,13 @@ pub struct FactoryOptions {
     pub mark: Mark,
     /// Differentiated services code point of shadows, 0 to 63; 0 = leave as is. 1 is Lower Effort (RFC 8622).
     pub shadow_dscp: u8,
+    /// Open descriptors of the process above which shadows get no socket; the rest is for clients and primaries.
+    pub shadow_descriptors: u32,
 }
 
 impl Default for FactoryOptions {
     fn default() -> Self {
-        Self { mark: Mark::default(), shadow_dscp: 1 }
+        Self { mark: Mark::default(), shadow_dscp: 1, shadow_descriptors: u32::MAX }
     }
 }
 
@@ -111,9 +114,10 @@ impl SocketFactory {
     /// A non-blocking TCP socket of the namespace, not connected. It carries our mark; a shadow's also its DSCP.
     ///
     /// # Errors
-    /// If the namespace cannot be entered or the socket not made; `EMFILE` is one of the reasons.
+    /// If the namespace cannot be entered or the socket not made; `EMFILE` is one of the reasons. [`NetError::Reserved`] for a shadow that would
+    /// take a descriptor that primaries may need.
     pub async fn stream(&self, netns: &Arc<Netns>, family: Family, class: Class) -> Result<TcpSocket, NetError> {
-        let FactoryOptions { mark, shadow_dscp } = self.options;
+        let FactoryOptions { mark, shadow_dscp, shadow_descriptors } = self.options;
         let socket = self
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
@@ -134,6 +138,11 @@ impl SocketFactory {
                 Ok(socket)
             })
             .await?;
+        // The kernel gives the lowest number that is free (open(2)), so all below this one are in use: a count that costs nothing.
+        let open = socket.as_raw_fd().unsigned_abs();
+        if class == Class::Shadow && open >= shadow_descriptors {
+            return Err(NetError::Reserved { open });
+        }
         Ok(TcpSocket::from_std_stream(socket.into()))
     }
 
