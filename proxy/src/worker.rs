@@ -26,7 +26,9 @@ use crate::{
     observe::{
         access_log::{AccessLog, RequestIds},
         metrics::Metrics,
+        unmirrorable::TlsHosts,
     },
+    patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
     upstream::pool::{MaxIdle, Pool},
@@ -49,6 +51,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line per primary and per shadow, if wanted.
     pub log: AccessLog,
+    /// Hosts whose traffic nobody can read.
+    pub tls_hosts: TlsHosts,
     /// Cancelled when the process has no more time for shadows; each worker has a child of it.
     pub shadows_end: CancellationToken,
 }
@@ -60,6 +64,8 @@ pub struct Counters {
     pub http: Counter,
     /// Accepted and passed through byte for byte.
     pub opaque: Counter,
+    /// TLS, passed through.
+    pub tls: Counter,
     /// HTTP/2, passed through.
     pub http2: Counter,
     /// Nobody was captured: somebody dialled the listener itself.
@@ -83,6 +89,8 @@ pub struct Worker {
     pub shadows: Pool<QueueBody>,
     /// Counters.
     pub counters: Counters,
+    /// Ends connections that keep it waiting.
+    pub watchman: Watchman,
     /// Names for this worker's requests.
     pub ids: RequestIds,
     /// Whether it has time for shadows.
@@ -103,6 +111,7 @@ impl Worker {
         let counters = Counters {
             http: metrics.connections("http"),
             opaque: metrics.connections("opaque"),
+            tls: metrics.connections("tls"),
             http2: metrics.connections("http2"),
             refused: metrics.connections("refused"),
             tunnel: metrics.connections("tunnel"),
@@ -116,6 +125,7 @@ impl Worker {
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
+            watchman: Watchman::default(),
             ids: RequestIds::new(index as u16),
             faults: RefCell::default(),
             random: Cell::new(seed),
@@ -177,12 +187,16 @@ pub struct Connection {
     pub original: OriginalDst,
     /// The application's end.
     pub client: ClientAddr,
+    /// 64 random bits: samples by connection keep them for as long as it lives.
+    pub draw: u64,
     /// Its socket.
     pub stream: ClientStream,
     /// Counts it as open until the last part of it has ended, a tunnel for instance.
     pub open: Open,
     /// Informational answers on their way to it.
     pub interim: Rc<Interim>,
+    /// How long it may keep us waiting.
+    pub patience: Patience,
 }
 
 impl Connection {

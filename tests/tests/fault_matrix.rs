@@ -24,8 +24,15 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Idle connections go soon, so that the end of each is seen; a connect to a black hole is given up before patience ends.
-const ARGS: [&str; 4] = ["--upstream-idle-timeout", "1s", "--connect-timeout", "5s"];
+/// Idle connections go soon, so that the end of each is seen; a connect to a black hole is given up before patience ends; answers are cut soon, so
+/// that two hundred of 1 GiB take no minutes; and how a shadow ends does not depend on how busy the machine is.
+#[rustfmt::skip]
+const ARGS: [&str; 8] = [
+    "--upstream-idle-timeout", "1s",
+    "--connect-timeout", "5s",
+    "--shadow-answer-bytes", "1Mi",
+    "--shadow-shed-lag", "0s",
+];
 /// More shadows than the load has requests: no limit decides how one ends.
 const LIMITS: Limits = Limits { timeout: 1, max_concurrent: 10_000 };
 

@@ -65,7 +65,7 @@ impl Primary<'_> {
         let mut endpoint = balance::least_request(endpoints, worker.random()).ok_or(none)?;
         let mut tries = 0;
         loop {
-            let key = Key { pod: self.connection.pod.cookie, endpoint: endpoint.address };
+            let key = Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, class: Class::Primary };
             let in_flight = endpoint.begin();
             let Ready { mut sender, watch, reused } = match self.connect(key).await {
                 Ok(ready) => ready,
@@ -125,8 +125,8 @@ impl Primary<'_> {
         {
             return Ok(ready);
         }
-        let stream = connect::open(worker, pod, key.endpoint, Class::Primary).await?;
-        connect::handshake(stream, Class::Primary, self.tunnel).await
+        let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
+        connect::handshake(stream, key.class, self.tunnel).await
     }
 }
 

@@ -45,6 +45,8 @@ struct Inner {
     state: State,
     /// The request's length, if its head says so.
     remaining: Option<u64>,
+    /// The shadow's connection has been told that there is no more.
+    told: bool,
     body_waker: Option<Waker>,
     failure_waker: Option<Waker>,
 }
@@ -88,6 +90,7 @@ pub fn channel(limit: usize, budget: Budget, size: &SizeHint) -> (Sink, QueueBod
         limit,
         state: State::Open,
         remaining: size.exact(),
+        told: false,
         body_waker: None,
         failure_waker: None,
     }));
@@ -203,14 +206,19 @@ impl Body for QueueBody {
                 inner.body_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            State::Complete => Poll::Ready(inner.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            State::Complete => {
+                inner.told = true;
+                Poll::Ready(inner.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             State::Failed(_) | State::Unwanted => Poll::Ready(Some(Err(GivenUp))),
         }
     }
 
+    /// A body of unknown length is not over before its end was asked for: its framing is the primary's, also if it turns out to be empty.
     fn is_end_stream(&self) -> bool {
         let inner = self.0.borrow();
-        inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none()
+        let over = inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none();
+        over && (inner.told || inner.remaining.is_some())
     }
 
     fn size_hint(&self) -> SizeHint {

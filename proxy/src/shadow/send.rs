@@ -19,7 +19,7 @@ use crate::{
     fault::{Fault, Kind},
     net::{Class, addr::OriginalDst},
     observe::access_log::{RequestId, Requested, ShadowLine},
-    route::{Endpoint, ShadowSettings, authority},
+    route::{ShadowSettings, authority},
     upstream::{
         balance, connect,
         pool::{Key, Ready},
@@ -60,6 +60,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
         return;
     };
     let _in_flight = endpoint.begin();
+    let class = Class::Shadow(mirror.settings.dscp);
+    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address, class };
     let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
     let request = rewrite(head, body, &mirror.settings);
     let logged = requested.map(|requested| (requested, request.headers().get(HOST).cloned()));
@@ -70,7 +72,7 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
         biased;
         outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
         () = worker.shared.shadows_end.cancelled() => (Ended::Without(Outcome::Draining), None),
-        ended = timeout(life, attempt(&origin, endpoint, request, &mirror.settings, &mut answer)) => {
+        ended = timeout(life, attempt(&origin, key, request, &mirror.settings, &mut answer)) => {
             ended.unwrap_or((Ended::Without(Outcome::Timeout), None))
         }
     };
@@ -82,7 +84,7 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
         && let Some(Ready { sender, watch, .. }) = held.release()
         && !origin.pod.drain.is_cancelled()
     {
-        worker.shadows.put(Key { pod: origin.pod.cookie, endpoint: endpoint.address }, sender, watch);
+        worker.shadows.put(key, sender, watch);
     }
     if let Some((requested, host)) = logged {
         worker.shared.log.shadow(|| ShadowLine {
@@ -104,7 +106,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     ticket.end(ended);
 }
 
-/// The head that v2 sees: Host with suffix, the marker, and nothing else changed.
+/// The head that v2 sees: Host with suffix, the marker, what the policy does to its fields, and nothing else changed. Made once for each
+/// shadow, whatever its method or body.
 fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Request<QueueBody> {
     let shadow_host = match authority::of(&head) {
         Ok(Some(authority)) => HeaderValue::from_str(&host::with_suffix(authority, &settings.host_suffix)).ok(),
@@ -118,6 +121,7 @@ fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Reque
         // An absolute target would contradict the new Host.
         head.uri = head.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
     }
+    settings.headers.apply(&mut head.headers);
     head.headers.insert(MARKER, HeaderValue::from_static("true"));
     head.version = Version::HTTP_11;
     Request::from_parts(head, body)
@@ -127,13 +131,12 @@ fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Reque
 /// anything was written is replaced by a new one.
 async fn attempt(
     origin: &Origin,
-    endpoint: &Arc<Endpoint>,
+    key: Key,
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
 ) -> (Ended, Option<Held>) {
     let worker = &origin.worker;
-    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address };
     loop {
         let mut ready = match worker.shadows.take(key).await {
             Some(ready) => ready,
@@ -170,8 +173,8 @@ async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
         Kind::Reserved => Outcome::ShedOverload,
         _ => Outcome::ConnectFailed,
     };
-    let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, Class::Shadow).await.map_err(failed)?;
-    connect::handshake(stream, Class::Shadow, false).await.map_err(failed)
+    let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, key.class).await.map_err(failed)?;
+    connect::handshake(stream, key.class, false).await.map_err(failed)
 }
 
 /// A connection that carries a shadow. Dropped, it is given up with whatever it still holds.

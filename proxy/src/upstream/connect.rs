@@ -38,7 +38,7 @@ pub async fn open(
     }
     let factory = match class {
         Class::Primary => &worker.shared.factory,
-        Class::Shadow => &worker.shared.shadow_factory,
+        Class::Shadow(_) => &worker.shared.shadow_factory,
     };
     let connect = async {
         let socket = factory.stream(&pod.netns, Family::of(&address), class).await?;
@@ -72,7 +72,7 @@ where
 {
     let (io, watch) = Watched::new(stream);
     let mut builder = http1::Builder::new();
-    if class == Class::Shadow {
+    if let Class::Shadow(_) = class {
         builder.max_buf_size(SHADOW_BUFFER);
     }
     let (sender, connection) = builder
@@ -85,7 +85,7 @@ where
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_| Fault::upstream(Kind::ConnectFailed))?;
-    if class == Class::Shadow {
+    if let Class::Shadow(_) = class {
         let watch = watch.clone();
         tokio::task::spawn_local(async move {
             tokio::select! {

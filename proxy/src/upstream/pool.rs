@@ -7,15 +7,20 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::{task::yield_now, time::Instant};
 
 use super::watched::WriteWatch;
-use crate::net::addr::{EndpointAddr, NetnsCookie};
+use crate::net::{
+    Class,
+    addr::{EndpointAddr, NetnsCookie},
+};
 
-/// Who shares a connection: requests of one pod to one endpoint.
+/// Who shares a connection: requests of one pod to one endpoint, in one class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The pod whose address is the connection's source.
     pub pod: NetnsCookie,
     /// The endpoint.
     pub endpoint: EndpointAddr,
+    /// How its packets are marked.
+    pub class: Class,
 }
 
 /// A connection that can take a request.
@@ -147,7 +152,11 @@ mod tests {
     /// Fails if what comes on top is kept, by endpoint or in all, or if a place is lost when a connection is taken out again.
     #[tokio::test]
     async fn no_more_are_idle_than_allowed() {
-        let key = |port| Key { pod: NetnsCookie(1), endpoint: EndpointAddr(([10, 0, 0, 1], port).into()) };
+        let key = |port| Key {
+            pod: NetnsCookie(1),
+            endpoint: EndpointAddr(([10, 0, 0, 1], port).into()),
+            class: Class::Primary,
+        };
         let test = async {
             let pool = Pool::new(Duration::from_secs(60), MaxIdle { each: 2, total: 3 });
             let idle = |port| pool.idle.borrow().get(&key(port)).map_or(0, Vec::len);

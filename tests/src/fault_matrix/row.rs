@@ -1,6 +1,6 @@
 //! One fault under load: what was seen, as a line of the table, and whether it kept the promises.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{
     Fault,
@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     load::{Load, Report},
+    sockets::Sockets,
     theatre::whole,
     wait,
 };
@@ -118,11 +119,14 @@ pub fn list(outcomes: &[(&'static str, u64)]) -> String {
 /// Waits until the agent has no more open files than at the start.
 ///
 /// # Errors
-/// When it keeps some.
+/// When it keeps some; with the sockets that the pods have.
 pub fn closed_again(world: &World, start: Usage) -> Result<Usage> {
     let pid = world.agent.pid();
-    wait::until(&format!("not more than {} files are open again", start.fds), || {
-        let now = Usage::of(pid)?;
+    let mut now = start;
+    let waited = wait::until(&format!("not more than {} files are open again", start.fds), || {
+        now = Usage::of(pid)?;
         Ok((now.fds <= start.fds).then_some(now))
-    })
+    });
+    let (client, v2) = (Sockets::of(world.client.netns())?, Sockets::of(world.v2_pod.netns())?);
+    waited.with_context(|| format!("{} are open; sockets of the client's pod: {client}; of v2's: {v2}", now.fds))
 }
