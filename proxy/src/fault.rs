@@ -5,6 +5,8 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::net::NetError;
+
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -41,6 +43,8 @@ pub enum Kind {
     ConnectTimeout,
     /// No socket in the pod's namespace: no descriptor is left, or the namespace is gone.
     NoSocket,
+    /// A shadow would have taken a descriptor that primaries may need.
+    Reserved,
     /// The connection broke before an answer.
     Reset,
     /// The answer's framing can be read in several ways.
@@ -81,8 +85,11 @@ impl Fault {
 
     /// A failed connect; `None` if it did not come as far as the network.
     #[must_use]
-    pub fn connect(error: Option<&io::Error>) -> Self {
-        match error.map(io::Error::kind) {
+    pub fn connect(error: &anyhow::Error) -> Self {
+        if let Some(NetError::Reserved { .. }) = error.downcast_ref() {
+            return Self { side: Side::Proxy, kind: Kind::Reserved };
+        }
+        match error.downcast_ref().map(io::Error::kind) {
             None => Self { side: Side::Proxy, kind: Kind::NoSocket },
             Some(io::ErrorKind::TimedOut) => Self::upstream(Kind::ConnectTimeout),
             _ => Self::upstream(Kind::ConnectFailed),
@@ -104,6 +111,7 @@ impl Fault {
             | Kind::ConnectFailed
             | Kind::ConnectTimeout
             | Kind::NoSocket
+            | Kind::Reserved
             | Kind::Reset
             | Kind::OwnListener => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -134,6 +142,7 @@ impl Fault {
             Kind::ConnectFailed => "connect_failed",
             Kind::ConnectTimeout => "connect_timeout",
             Kind::NoSocket => "no_socket",
+            Kind::Reserved => "reserved",
             Kind::Reset => "reset",
             Kind::MalformedAnswer => "malformed_answer",
             Kind::HeadTimeout => "head_timeout",
@@ -154,6 +163,7 @@ impl Fault {
             Kind::UnknownDestination => "the rule's destination names an unknown Service or subset",
             Kind::ConnectFailed => "upstream connect error: the endpoint refused the connection or cannot be reached",
             Kind::ConnectTimeout => "upstream connect error: the endpoint did not accept in time",
+            Kind::Reserved => "the proxy's last file descriptors are not for shadows",
             Kind::NoSocket => "the proxy could not make a socket in the pod's network namespace",
             Kind::MalformedAnswer => "the endpoint's answer says in two ways where it ends",
             Kind::HeadTimeout => "the request's head did not end in time",

@@ -31,7 +31,7 @@ use crate::{
     patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::pool::Pool,
+    upstream::pool::{MaxIdle, Pool},
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -120,8 +120,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pool::new(idle),
-            shadows: Pool::new(idle),
+            primaries: Pool::new(idle, MaxIdle::ANY),
+            shadows: Pool::new(idle, MaxIdle::FEW),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,

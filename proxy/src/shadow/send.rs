@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     enrol::EnrolledPod,
+    fault::{Fault, Kind},
     net::{Class, addr::OriginalDst},
     observe::access_log::{RequestId, Requested, ShadowLine},
     route::{ShadowSettings, authority},
@@ -168,7 +169,10 @@ async fn attempt(
 }
 
 async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
-    let failed = |_| Outcome::ConnectFailed;
+    let failed = |fault: Fault| match fault.kind {
+        Kind::Reserved => Outcome::ShedOverload,
+        _ => Outcome::ConnectFailed,
+    };
     let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, key.class).await.map_err(failed)?;
     connect::handshake(stream, key.class, false).await.map_err(failed)
 }
