@@ -29,7 +29,7 @@ fn first_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn field() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
-    let names = [
+    const NAMES: &[&str] = &[
         "connection",
         "Connection",
         "keep-alive",
@@ -44,7 +44,7 @@ fn field() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         "X-B",
         "cookie",
     ];
-    let name = proptest::sample::select(&names[..]).prop_map(|name| name.as_bytes().to_vec());
+    let name = proptest::sample::select(NAMES).prop_map(|name| name.as_bytes().to_vec());
     let token = proptest::sample::select(
         &[
             "x-a",

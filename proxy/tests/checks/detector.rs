@@ -59,7 +59,7 @@ fn verdict(bytes: &[u8], cuts: &[u8], declared: PortProtocol) -> Verdict {
 }
 
 /// Checks one input.
-pub fn check(bytes: &[u8], cuts: &[u8]) {
+pub(crate) fn check(bytes: &[u8], cuts: &[u8]) {
     for declared in [PortProtocol::Undeclared, PortProtocol::Http, PortProtocol::Http2] {
         let whole = verdict(bytes, &[], declared);
         assert_eq!(verdict(bytes, cuts, declared), whole, "{declared:?}: cut as {cuts:?}");

@@ -19,7 +19,7 @@ fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// Checks one head, given as lines `name: value`. What is no field is left out.
-pub fn check(lines: &[(Vec<u8>, Vec<u8>)]) {
+pub(crate) fn check(lines: &[(Vec<u8>, Vec<u8>)]) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {

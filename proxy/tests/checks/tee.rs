@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 use understudy::{
@@ -22,7 +22,7 @@ use understudy::{
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// The client sends so many bytes.
     Send(u8),
     /// The client has sent everything.
@@ -44,7 +44,7 @@ pub enum Step {
 impl Step {
     /// Any byte is a step.
     #[must_use]
-    pub fn from_byte(byte: u8) -> Self {
+    pub(crate) fn from_byte(byte: u8) -> Self {
         match byte {
             0..=15 => Self::End,
             16..=19 => Self::Break,
@@ -78,13 +78,17 @@ impl Body for Client {
 }
 
 /// Polls once; true at the end of the body, whichever it is.
-fn poll<B: Body<Data = Bytes> + Unpin>(body: &mut Option<B>, got: &mut Vec<u8>, ended: &mut Option<bool>) {
+fn poll<B: Body + Unpin>(body: &mut Option<B>, got: &mut Vec<u8>, ended: &mut Option<bool>) {
     let Some(polled) = body else { return };
     if ended.is_some() {
         return;
     }
     match Pin::new(polled).poll_frame(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(frame))) => got.extend(frame.into_data().unwrap_or_default()),
+        Poll::Ready(Some(Ok(frame))) => {
+            if let Ok(data) = frame.into_data() {
+                got.put(data);
+            }
+        }
         Poll::Ready(Some(Err(_))) => *ended = Some(false),
         Poll::Ready(None) => *ended = Some(true),
         Poll::Pending => {}
@@ -92,7 +96,7 @@ fn poll<B: Body<Data = Bytes> + Unpin>(body: &mut Option<B>, got: &mut Vec<u8>, 
 }
 
 /// Plays the steps with a shadow that may hold `limit` bytes, on a node that may hold `node` bytes of all shadows.
-pub fn check(steps: &[Step], limit: usize, node: usize) {
+pub(crate) fn check(steps: &[Step], limit: usize, node: usize) {
     let budget = Budget::new(node, Gauge::default());
     let client = Client::default();
     let (sink, shadow, failure): (_, QueueBody, Failure) = queue::channel(limit, budget.clone(), &SizeHint::new());
