@@ -28,7 +28,7 @@ const BOUNDS: [(f64, f64); 2] = [(0.5, 1.25), (0.99, 1.5)];
 /// A difference that two processes taking turns on one CPU make by themselves, microseconds.
 const RESOLUTION: f64 = 1000.0;
 const CONNECTIONS: u32 = 8;
-const ROUND: Duration = Duration::from_secs(3);
+const ROUND: Duration = Duration::from_secs(2);
 
 /// One quantile of one kind of request, over all rounds.
 struct Compared {
