@@ -7,7 +7,24 @@ use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{node::Node, pod::Pod, process::Process, wait};
+use crate::{node::Node, pod::Pod, process::Process, theatre::Setting, wait};
+
+/// The stage of these tests, with these rules: ports for real servers in the pods of v1 and v2, and patience with shadows, so that each copy arrives
+/// whole however slow the machine is.
+#[must_use]
+pub fn setting(http: &str) -> Setting {
+    let patient = [
+        "--shadow-timeout",
+        "5m",
+        "--shadow-buffer-bytes",
+        "32Mi",
+        "--shadow-node-buffer-bytes",
+        "256Mi",
+        "--shadow-shed-lag",
+        "0s",
+    ];
+    Setting::new(http).v1_port_free().v2_port_free().args(&patient)
+}
 
 /// What a program wrote, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +127,19 @@ pub fn equal(what: &str, captured: &str, direct: &str) -> Result<()> {
     bail!("{what}, at line {}:\n captured\n  {}\n direct\n  {}", at + 1, shown(&a), shown(&b))
 }
 
+/// What a server saw of programs that were run twice: each request must be there twice, in the same words. Returns each once, sorted.
+///
+/// # Errors
+/// With the first one that has no twin.
+pub fn pairs(lines: &[String]) -> Result<Vec<String>> {
+    let mut lines = lines.to_vec();
+    lines.sort();
+    let once: Vec<_> = lines.iter().step_by(2).cloned().collect();
+    let again: Vec<_> = lines.iter().skip(1).step_by(2).cloned().collect();
+    equal("a request of one run was none of the other's", &once.join("\n"), &again.join("\n"))?;
+    Ok(once)
+}
+
 /// A real server in a pod; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -125,7 +155,7 @@ impl Server {
     /// With the end of its log when it does not.
     pub fn start(node: &Node, pod: &Pod, name: &str, port: u16, words: &[String]) -> Result<Self> {
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let mut process = pod.start(node, &format!("{name}-{}", pod.name()), &words)?;
+        let mut process = pod.start(node, &format!("{name}-{}-{port}", pod.name()), &words)?;
         wait::until(&format!("{name} listens on port {port}"), || {
             process.must_run()?;
             Ok(pod.run(|| listens(port))?.then_some(()))
@@ -180,6 +210,14 @@ mod tests {
             err: String::new(),
         };
         assert_eq!(said.without(&["Date"]).out, "HTTP/1.1 200 OK\r\nDater: y\r\n\r\nbody");
+    }
+
+    #[test]
+    fn what_came_once_has_no_twin() {
+        let lines = |text: &str| text.chars().map(String::from).collect::<Vec<_>>();
+        assert_eq!(pairs(&lines("abcbac")).unwrap(), lines("abc"));
+        assert!(pairs(&lines("abca")).is_err());
+        assert!(pairs(&lines("aba")).is_err());
     }
 
     #[test]

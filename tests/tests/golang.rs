@@ -8,8 +8,8 @@ use integration::{
     golang::{self, Peers},
     harness,
     needs::Need,
-    parity::{Said, Twice},
-    theatre::{MIRROR, Setting, Theatre, VIP},
+    parity::{Said, Twice, setting},
+    theatre::{MIRROR, Theatre, VIP},
 };
 
 const NEEDS: &[Need] = &[Need::Root, Need::NetTools, Need::Cgroup2, Need::Btf, Need::Agent, Need::GolangPeer];
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn stage() -> Result<(Theatre, Peers)> {
-    let theatre = Setting::new(MIRROR).v1_port_free().v2_port_free().start()?;
+    let theatre = setting(MIRROR).start()?;
     let peers = Peers::start(&theatre)?;
     Ok((theatre, peers))
 }
@@ -50,7 +50,7 @@ fn requests_on_one_connection() -> Result<()> {
     let new = both.captured.out.matches(r#""reused":false"#).count();
     ensure!(new == 1, "the client made {new} connections to the proxy");
     both.map(whatever_was_reused).same()?;
-    peers.agree(11, 11, as_it_is)?;
+    peers.agree(11, as_it_is)?;
     theatre.outcomes(&[("answered", 11)])?;
     Ok(())
 }
@@ -59,7 +59,7 @@ fn requests_on_one_connection() -> Result<()> {
 fn bodies_with_and_without_a_length() -> Result<()> {
     let (theatre, peers) = stage()?;
     play(&theatre, &peers, "bodies")?.same()?;
-    peers.agree(6, 6, as_it_is)?;
+    peers.agree(6, as_it_is)?;
     theatre.outcomes(&[("answered", 6)])?;
     Ok(())
 }
@@ -69,7 +69,7 @@ fn requests_in_parallel() -> Result<()> {
     let (theatre, peers) = stage()?;
     let said = play(&theatre, &peers, "parallel")?.same()?;
     ensure!(said.out.lines().count() == 20, "{}", said.out);
-    peers.agree(20, 20, as_it_is)?;
+    peers.agree(20, as_it_is)?;
     theatre.outcomes(&[("answered", 20)])?;
     Ok(())
 }
