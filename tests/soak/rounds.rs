@@ -162,7 +162,7 @@ fn print(fault: Fault, pairs: &[(Row, Row)], compared: &[Compared]) -> Value {
     }
     let highest = rows().fold(Usage::default(), |highest, row| highest.max(row.highest));
     let before = rows().next().map_or_else(Usage::default, |row| row.before);
-    let after = rows().last().map_or_else(Usage::default, |row| row.after);
+    let after = rows().next_back().map_or_else(Usage::default, |row| row.after);
     let mib = |usage: Usage| usage.rss as f64 / 1024.0;
     let (requests, wrong) = (sum(|row| row.report.requests), sum(|row| row.report.wrong));
     let cells: Vec<_> = compared.iter().map(|compared| format!("{:<33}", compared.cell())).collect();
