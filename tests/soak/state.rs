@@ -1,6 +1,7 @@
 //! What the agent and its pods hold when nothing happens.
 
 use std::{
+    collections::BTreeSet,
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -98,9 +99,17 @@ impl State {
             Ok((same >= LOOKS).then_some(()))
         })
         .context("the agent's memory changes although nothing goes on")?;
-        let mut state = Self::of(world)?;
-        state.in_use = trimmed(world.agent.pid());
-        Ok(state)
+        let settled = Self::of(world)?;
+        let in_use = trimmed(world.agent.pid());
+        // While gdb held it the agent was a hung one, which new connections go past: it must have come back before there are any.
+        let (kernel, mut beats) = (InKernel::of(world.agent.pid())?, BTreeSet::new());
+        wait::until("the agent's heart beats again", || {
+            beats.insert(kernel.heartbeat()?);
+            Ok((beats.len() > 3).then_some(()))
+        })?;
+        // A scrape of ours may hold a file for a moment.
+        let fds = settled.usage.fds.min(Usage::of(world.agent.pid())?.fds);
+        Ok(Self { in_use, usage: Usage { fds, ..settled.usage }, ..settled })
     }
 
     /// What is compared: memory in use where that is known, else all that is resident.
