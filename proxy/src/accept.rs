@@ -24,7 +24,10 @@ use crate::{
     detect::{Verdict, detect, has_unknown_version},
     enrol::{EnrolledPod, Serve},
     fault::{Fault, Kind},
-    http::{respond, serve},
+    http::{
+        respond,
+        serve::{http1, http2},
+    },
     net::{
         Class,
         addr::{ClientAddr, EndpointAddr, OriginalDst},
@@ -224,7 +227,7 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
         }
         Verdict::Http1 => {
             worker.counters.http.inc();
-            let served = serve::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
+            let served = http1::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
             // hyper has answered 400 or 431 by itself.
             if served.as_ref().is_err_and(|error| error.is_parse()) {
                 worker.fault(Fault::client(Kind::Malformed));
@@ -235,9 +238,12 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
             }
             Ok(served?)
         }
-        Verdict::Http2 | Verdict::Opaque => {
-            let counters = &worker.counters;
-            (if verdict == Verdict::Http2 { &counters.http2 } else { &counters.opaque }).inc();
+        Verdict::Http2 => {
+            worker.counters.http2.inc();
+            Ok(http2::serve(Rc::clone(connection), Prefixed::new(read, stream)).await?)
+        }
+        Verdict::Opaque => {
+            worker.counters.opaque.inc();
             let endpoint = EndpointAddr(original.0);
             match connect::open(worker, &connection.pod, endpoint, Class::Primary).await {
                 Ok(upstream) => Ok(opaque::splice(stream, read, upstream).await?),

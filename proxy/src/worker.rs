@@ -19,6 +19,7 @@ use crate::{
     fault::Fault,
     http::{interim::Interim, request_body::RequestBody},
     net::{
+        Class,
         addr::{ClientAddr, NetnsCookie, OriginalDst},
         client_stream::ClientStream,
         factory::SocketFactory,
@@ -29,7 +30,7 @@ use crate::{
     },
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::pool::Pool,
+    upstream::connection::Pools,
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -60,7 +61,7 @@ pub struct Counters {
     pub http: Counter,
     /// Accepted and passed through byte for byte.
     pub opaque: Counter,
-    /// HTTP/2, passed through.
+    /// The same over HTTP/2.
     pub http2: Counter,
     /// Nobody was captured: somebody dialled the listener itself.
     pub refused: Counter,
@@ -77,10 +78,10 @@ pub struct Worker {
     pub shared: Shared,
     /// Where captured connections wanted to go.
     pub origins: Origins,
-    /// Idle connections of primaries.
-    pub primaries: Pool<RequestBody>,
-    /// Idle connections of shadows.
-    pub shadows: Pool<QueueBody>,
+    /// Connections of primaries.
+    pub primaries: Pools<RequestBody>,
+    /// Connections of shadows.
+    pub shadows: Pools<QueueBody>,
     /// Counters.
     pub counters: Counters,
     /// Names for this worker's requests.
@@ -111,8 +112,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pool::new(idle),
-            shadows: Pool::new(idle),
+            primaries: Pools::new(Class::Primary, idle),
+            shadows: Pools::new(Class::Shadow, idle),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
@@ -137,7 +138,8 @@ impl Worker {
     pub fn fault(&self, fault: Fault) {
         let mut known = self.faults.borrow_mut();
         let resolve = || self.shared.metrics.faults(fault.side_name(), fault.kind_name());
-        known.entry(fault).or_insert_with(resolve).inc();
+        // A metric has no label for every code.
+        known.entry(Fault { reset: None, ..fault }).or_insert_with(resolve).inc();
     }
 
     /// Drops everything that keeps a pod's namespace alive.

@@ -11,9 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::shadow::queue::Sink;
+use crate::{
+    codec::{self, Incoming},
+    shadow::queue::Sink,
+};
 
 /// How far a request's body has come on its way to the endpoint's connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,9 +75,9 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = codec::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, codec::Error>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
         match &frame {

@@ -16,6 +16,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{budget::Budget, outcome::Outcome};
+use crate::codec::ResetCode;
 
 /// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
 const OVERHEAD: usize = 64;
@@ -203,6 +204,12 @@ impl Drop for Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("the shadow's request was given up")]
 pub struct GivenUp;
+
+impl ResetCode for GivenUp {
+    fn reset_code(&self) -> Option<h2::Reason> {
+        None
+    }
+}
 
 impl Body for QueueBody {
     type Data = Bytes;

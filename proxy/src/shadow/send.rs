@@ -2,8 +2,7 @@
 
 use std::{future::poll_fn, rc::Rc, sync::Arc};
 
-use http::{HeaderValue, Request, Uri, Version, header::HOST, request::Parts};
-use hyper::client::conn::TrySendError;
+use http::{HeaderValue, Request, request::Parts};
 use tokio::time::timeout;
 
 use super::{
@@ -16,12 +15,13 @@ use super::{
 };
 use crate::{
     enrol::EnrolledPod,
-    net::{Class, addr::OriginalDst},
+    net::addr::OriginalDst,
     observe::access_log::{RequestId, Requested, ShadowLine},
-    route::{Endpoint, ShadowSettings, authority},
+    route::ShadowSettings,
     upstream::{
-        balance, connect,
-        pool::{Key, Ready},
+        balance,
+        connection::{Connection, Unanswered},
+        pool::{Key, Protocol},
     },
     worker::Worker,
 };
@@ -61,7 +61,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     let _in_flight = endpoint.begin();
     let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
     let request = rewrite(head, body, &mirror.settings);
-    let logged = requested.map(|requested| (requested, request.headers().get(HOST).cloned()));
+    let logged = requested.map(|requested| (requested, host::of(&request)));
+    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address, protocol: Protocol::of(request.version()) };
     let mut answer = Answer::default();
     // However often a connection has to be made: a shadow's whole life is bounded.
     let life = worker.shared.settings.connect_timeout.saturating_add(mirror.settings.timeout);
@@ -69,7 +70,7 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
         biased;
         outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
         () = worker.shared.shadows_end.cancelled() => (Ended::Without(Outcome::Draining), None),
-        ended = timeout(life, attempt(&origin, endpoint, request, &mirror.settings, &mut answer)) => {
+        ended = timeout(life, attempt(&origin, key, request, &mirror.settings, &mut answer)) => {
             ended.unwrap_or((Ended::Without(Outcome::Timeout), None))
         }
     };
@@ -77,10 +78,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     if answer.cut {
         mirror.metrics.answer_cut();
     }
-    if let (Ended::Answered(_), Some(Ready { sender, watch, .. }), true) = (ended, connection, failure.is_sent())
-        && !origin.pod.drain.is_cancelled()
-    {
-        worker.shadows.put(Key { pod: origin.pod.cookie, endpoint: endpoint.address }, sender, watch);
+    if let (Ended::Answered(_), Some(connection), true) = (ended, connection, failure.is_sent()) {
+        worker.shadows.give_back(&origin.pod, key, connection);
     }
     if let Some((requested, host)) = logged {
         worker.shared.log.shadow(|| ShadowLine {
@@ -90,7 +89,7 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
             destination: &mirror.destination.label,
             endpoint: Some(endpoint.address),
             request: requested.line(),
-            host: host.as_ref().map_or(b"", HeaderValue::as_bytes),
+            host: host.as_deref().unwrap_or_default().as_bytes(),
             ended,
             sent,
             received: answer.bytes,
@@ -104,64 +103,39 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
 
 /// The head that v2 sees: Host with suffix, the marker, and nothing else changed.
 fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Request<QueueBody> {
-    let shadow_host = match authority::of(&head) {
-        Ok(Some(authority)) => HeaderValue::from_str(&host::with_suffix(authority, &settings.host_suffix)).ok(),
-        _ => None,
-    };
-    if let Some(host) = shadow_host {
-        // `insert` keeps the field's place.
-        head.headers.insert(HOST, host);
-    }
-    if head.uri.authority().is_some() {
-        // An absolute target would contradict the new Host.
-        head.uri = head.uri.path_and_query().map_or_else(|| Uri::from_static("/"), |path| Uri::from(path.clone()));
-    }
+    host::append(&mut head, &settings.host_suffix);
     head.headers.insert(MARKER, HeaderValue::from_static("true"));
-    head.version = Version::HTTP_11;
     Request::from_parts(head, body)
 }
 
-/// Sends the request and reads the answer to its end. A shadow is sent once; only a pooled connection that turned out to be closed before
-/// anything was written is replaced by a new one.
+/// Sends the request and reads the answer to its end. A shadow is sent once; only what its connection has provably not taken to the endpoint (a
+/// pooled one that turned out to be closed, a stream after a GOAWAY) is sent on another one.
 async fn attempt(
     origin: &Origin,
-    endpoint: &Arc<Endpoint>,
+    key: Key,
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
-) -> (Ended, Option<Ready<QueueBody>>) {
+) -> (Ended, Option<Connection<QueueBody>>) {
     let worker = &origin.worker;
-    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address };
     loop {
-        let (mut connection, reused) = match worker.shadows.take(key).await {
-            Some(ready) => (ready, true),
-            None => match fresh(origin, key).await {
-                Ok(ready) => (ready, false),
-                Err(outcome) => return (Ended::Without(outcome), None),
-            },
+        let Ok(mut connection) = worker.shadows.take(worker, &origin.pod, key).await else {
+            return (Ended::Without(Outcome::ConnectFailed), None);
         };
         let exchange = async {
-            let response = connection.sender.try_send_request(request).await?;
+            let response = connection.send(request, None).await?;
             let status = response.status().as_u16();
             let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
             Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
         };
-        let result: Result<Ended, TrySendError<Request<QueueBody>>> = match timeout(settings.timeout, exchange).await {
+        let result: Result<Ended, Unanswered<QueueBody>> = match timeout(settings.timeout, exchange).await {
             Ok(result) => result,
             Err(_) => return (Ended::Without(Outcome::Timeout), None),
         };
         match result {
             Ok(ended) => return (ended, Some(connection).filter(|_| !answer.cut)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if reused => request = unsent,
-                _ => return (Ended::Without(Outcome::Reset), None),
-            },
+            Err(Unanswered { unprocessed: Some(unsent), .. }) => request = unsent,
+            Err(_) => return (Ended::Without(Outcome::Reset), None),
         }
     }
-}
-
-async fn fresh(origin: &Origin, key: Key) -> Result<Ready<QueueBody>, Outcome> {
-    let failed = |_| Outcome::ConnectFailed;
-    let stream = connect::open(&origin.worker, &origin.pod, key.endpoint, Class::Shadow).await.map_err(failed)?;
-    connect::handshake(stream, false).await.map_err(failed)
 }

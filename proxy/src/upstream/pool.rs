@@ -1,32 +1,39 @@
-//! Idle HTTP/1 connections of one worker, by pod namespace and endpoint. Primaries and shadows have pools of their own, so that neither can
-//! exhaust or poison the other's.
+//! Idle HTTP/1 connections of one worker, by pod namespace and endpoint.
 
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 
-use hyper::client::conn::http1::SendRequest;
+use http::Version;
 use tokio::{task::yield_now, time::Instant};
 
-use super::watched::WriteWatch;
+use super::http1::Ready;
 use crate::net::addr::{EndpointAddr, NetnsCookie};
 
-/// Who shares a connection: requests of one pod to one endpoint.
+/// Who shares a connection: requests of one pod to one endpoint over one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The pod whose address is the connection's source.
     pub pod: NetnsCookie,
     /// The endpoint.
     pub endpoint: EndpointAddr,
+    /// What is spoken with it: what the client speaks with us.
+    pub protocol: Protocol,
 }
 
-/// A connection that can take a request.
-#[derive(Debug)]
-pub struct Ready<B> {
-    /// hyper's handle of the connection.
-    pub sender: SendRequest<B>,
-    /// Tells when a head is written.
-    pub watch: WriteWatch,
-    /// The connection has carried a request before.
-    pub reused: bool,
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1: one request at a time.
+    Http1,
+    /// HTTP/2 with prior knowledge: many streams.
+    Http2,
+}
+
+impl Protocol {
+    /// The protocol of a request's connection.
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        if version == Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
 }
 
 #[derive(Debug)]
@@ -80,9 +87,9 @@ impl<B> Pool<B> {
     }
 
     /// Takes back a connection whose exchange is complete on both sides.
-    pub fn put(&self, key: Key, sender: SendRequest<B>, watch: WriteWatch) {
-        if !sender.is_closed() {
-            let idle = Idle { ready: Ready { sender, watch, reused: true }, since: Instant::now() };
+    pub fn put(&self, key: Key, connection: Ready<B>) {
+        if !connection.sender.is_closed() {
+            let idle = Idle { ready: Ready { reused: true, ..connection }, since: Instant::now() };
             self.idle.borrow_mut().entry(key).or_default().push(idle);
         }
     }
