@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     capture::Origin,
-    detect::{Verdict, detect, has_unknown_version},
+    detect::{Verdict, detect, has_unknown_version, sni},
     enrol::{EnrolledPod, Serve},
     fault::{Fault, Kind},
     http::{
@@ -35,6 +35,7 @@ use crate::{
         prefixed::Prefixed,
     },
     opaque,
+    patience::{Expired, Patience},
     runtime::WorkerHandle,
     upstream::connect,
     worker::{Connection, Open, Worker},
@@ -155,7 +156,10 @@ impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
-        Ok(Rc::new(Connection { worker, pod, original, client, stream, open, interim }))
+        let (draw, patience) = (worker.random(), Patience::default());
+        let connection = Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience });
+        connection.worker.watchman.watch(&connection);
+        Ok(connection)
     }
 }
 
@@ -202,12 +206,25 @@ async fn handle(connection: Rc<Connection>) {
     let conversation = async {
         tokio::select! {
             result = converse(&connection) => result,
+            expired = connection.patience.expired() => give_up(&connection, expired).await,
             () = connection.cut() => Err(anyhow::anyhow!("not finished when the time to drain was over")),
         }
     };
     if let Err(error) = conversation.await {
         tracing::debug!(client = %connection.client, original = %connection.original, error = %format!("{error:#}"), "connection ended");
     }
+}
+
+/// The client has kept us waiting for too long. Who has begun a request hears of it, if nothing else is being said to him.
+async fn give_up(connection: &Connection, expired: Expired) -> anyhow::Result<()> {
+    if expired == Expired::Head {
+        let fault = Fault::client(Kind::HeadTimeout);
+        connection.worker.fault(fault);
+        if connection.interim.is_between_messages() {
+            respond::bare(connection.stream.clone(), fault).await?;
+        }
+    }
+    anyhow::bail!("kept us waiting for too long: {expired:?}")
 }
 
 async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
@@ -239,11 +256,20 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
             Ok(served?)
         }
         Verdict::Http2 => {
+            // Its frames are no heads: between two requests there may be pings for as long as the client likes.
+            connection.patience.pass_through();
             worker.counters.http2.inc();
             Ok(http2::serve(Rc::clone(connection), Prefixed::new(read, stream)).await?)
         }
-        Verdict::Opaque => {
-            worker.counters.opaque.inc();
+        Verdict::Tls | Verdict::Opaque => {
+            connection.patience.pass_through();
+            let counters = &worker.counters;
+            if verdict == Verdict::Tls {
+                counters.tls.inc();
+                worker.shared.tls_hosts.report(sni::server_name(&read), &connection.pod, *original);
+            } else {
+                counters.opaque.inc();
+            }
             let endpoint = EndpointAddr(original.0);
             match connect::open(worker, &connection.pod, endpoint, Class::Primary).await {
                 Ok(upstream) => Ok(opaque::splice(stream, read, upstream).await?),

@@ -20,8 +20,8 @@ use crate::{
     capture::{Capture, CaptureOptions},
     control::{self, Controller, Rejected, Store, source::file::FileSource},
     enrol::{Enrolment, InNamespaces},
-    net::{FactoryOptions, SocketFactory, rlimit},
-    observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry},
+    net::{SocketFactory, rlimit},
+    observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry, unmirrorable::TlsHosts},
     runtime::Workers,
     settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
     shadow::{budget::Budget, plan::Limits},
@@ -73,8 +73,8 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
             "--mark {mark} overlaps the marks of {whose}: connections may be taken for theirs or ours; choose another bit"
         );
     }
-    let factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
-    let shadow_factory = SocketFactory::start(FactoryOptions { mark, ..FactoryOptions::default() })?;
+    let factory = SocketFactory::start(mark)?;
+    let shadow_factory = SocketFactory::start(mark)?;
     let shared = Shared {
         store: Arc::clone(&store),
         factory: factory.clone(),
@@ -86,6 +86,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         },
         metrics: Arc::clone(&metrics),
         log: log.clone(),
+        tls_hosts: TlsHosts::default(),
         shadows_end: CancellationToken::new(),
     };
     let origins = (0..settings.data.workers).map(|_| capture.origins()).collect::<Result<Vec<_>, _>>()?;

@@ -12,7 +12,11 @@ use clap::{
     parser::ValueSource,
 };
 
-use crate::net::Mark;
+use self::units::RemovedHeaders;
+use crate::{
+    net::{Dscp, Mark},
+    route::{Methods, SampleBy},
+};
 
 /// Exit code of a command line that makes no sense (`EX_USAGE` of sysexits.h).
 pub const EX_USAGE: u8 = 64;
@@ -170,6 +174,12 @@ pub struct DataArgs {
     /// How long connecting to an endpoint may take
     #[arg(long, value_name = "TIME", default_value = "10s", env = "UNDERSTUDY_CONNECT_TIMEOUT", value_parser = units::positive_duration)]
     pub connect_timeout: Duration,
+    /// How long a client may take from the first byte of a request's head to its end; then 408
+    #[arg(long, value_name = "TIME", default_value = "60s", env = "UNDERSTUDY_HEADER_TIMEOUT", value_parser = units::positive_duration)]
+    pub header_timeout: Duration,
+    /// How long nothing may move on a captured connection without a request under way
+    #[arg(long, value_name = "TIME", default_value = "1h", env = "UNDERSTUDY_IDLE_TIMEOUT", value_parser = units::positive_duration)]
+    pub idle_timeout: Duration,
     /// How long an idle connection to an endpoint is kept for the next request
     #[arg(long, value_name = "TIME", default_value = "90s", env = "UNDERSTUDY_UPSTREAM_IDLE_TIMEOUT", value_parser = units::duration)]
     pub upstream_idle_timeout: Duration,
@@ -212,6 +222,18 @@ pub struct ShadowArgs {
     /// Appended to a shadow's Host, before the port; may be empty
     #[arg(long, value_name = "TEXT", default_value = "-shadow", allow_hyphen_values = true, env = "UNDERSTUDY_SHADOW_HOST_SUFFIX", value_parser = units::host_suffix)]
     pub shadow_host_suffix: String,
+    /// Methods that are mirrored, separated by commas; `*` is every method
+    #[arg(long, value_name = "METHODS", default_value = "*", env = "UNDERSTUDY_SHADOW_METHODS", value_parser = units::methods)]
+    pub shadow_methods: Methods,
+    /// Header fields that shadows do not carry, separated by commas: authorization,cookie keeps credentials from v2
+    #[arg(long, value_name = "NAMES", default_value = "", env = "UNDERSTUDY_SHADOW_REMOVE_HEADERS", value_parser = units::removed_headers)]
+    pub shadow_remove_headers: RemovedHeaders,
+    /// What is sampled: request, connection, sourceIP, header:NAME or cookie:NAME; the same key gives the same answer on every node
+    #[arg(long, value_name = "KEY", default_value = "request", env = "UNDERSTUDY_SHADOW_SAMPLING", value_parser = units::sampling)]
+    pub shadow_sampling: SampleBy,
+    /// Code point of shadows' packets, 0 to 63; 1 is Lower Effort (networks may drop them first), 0 leaves it as it is
+    #[arg(long, value_name = "N", default_value = "1", env = "UNDERSTUDY_SHADOW_DSCP", value_parser = units::dscp)]
+    pub shadow_dscp: Dscp,
     /// Shadows of one mirror under way at once
     #[arg(long, value_name = "N", default_value = "128", env = "UNDERSTUDY_SHADOW_MAX_CONCURRENT", value_parser = clap::value_parser!(u32).range(1..))]
     pub shadow_max_concurrent: u32,

@@ -7,11 +7,20 @@
 //! the client's silence for `quiet` means that the server speaks first: opaque (the way of Linkerd's detection: one deadline,
 //! availability before correctness).
 
-use std::{io, time::Duration};
+pub mod sni;
+
+use std::{
+    future::poll_fn,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, ReadBuf},
     time::timeout,
 };
 
@@ -29,6 +38,8 @@ pub enum Verdict {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// TLS: a client hello.
+    Tls,
     /// Anything else, silence included.
     Opaque,
 }
@@ -42,14 +53,14 @@ pub async fn detect<IO: AsyncRead + Unpin>(
     declared: PortProtocol,
     quiet: Duration,
 ) -> io::Result<(Verdict, BytesMut)> {
-    let mut read = BytesMut::with_capacity(8 * 1024);
+    let mut read = BytesMut::new();
     loop {
         let count = match declared {
-            PortProtocol::Undeclared => match timeout(quiet, io.read_buf(&mut read)).await {
+            PortProtocol::Undeclared => match timeout(quiet, read_once(io, &mut read)).await {
                 Ok(count) => count?,
                 Err(_) => return Ok((Verdict::Opaque, read)),
             },
-            PortProtocol::Http | PortProtocol::Http2 => io.read_buf(&mut read).await?,
+            PortProtocol::Http | PortProtocol::Http2 => read_once(io, &mut read).await?,
         };
         let verdict = if count == 0 {
             Some(if declared == PortProtocol::Undeclared { Verdict::Opaque } else { Verdict::Http1 })
@@ -60,6 +71,18 @@ pub async fn detect<IO: AsyncRead + Unpin>(
             return Ok((verdict, read));
         }
     }
+}
+
+/// Reads what is there. Only what has come takes memory: a connection without a byte costs none.
+async fn read_once<IO: AsyncRead + Unpin>(io: &mut IO, read: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut space = [MaybeUninit::uninit(); 8 * 1024];
+        let mut space = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut space))?;
+        read.extend_from_slice(space.filled());
+        Poll::Ready(Ok(space.filled().len()))
+    })
+    .await
 }
 
 /// The verdict on the first bytes; `None` = not enough of them.
@@ -76,6 +99,9 @@ fn judge(bytes: &[u8], declared: PortProtocol) -> Option<Verdict> {
 
 /// Is this the start of `METHOD SP target SP HTTP/1.x`?
 fn judge_line(bytes: &[u8]) -> Option<Verdict> {
+    if sni::is_client_hello(bytes) {
+        return Some(Verdict::Tls);
+    }
     // RFC 9112, 2.2: a server ought to ignore an empty line before the request line.
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let bytes = &bytes[start..];
@@ -139,7 +165,7 @@ mod tests {
     #[test]
     fn what_is_no_request_line_is_opaque() {
         for other in
-            [&b"\x16\x03\x01\x02"[..], b"SSH-2.0-x\r\n", b"GET / HTTP/3\r\n", b"GET /\r\n", b"\0\0\0\x08", b"a b c d\n"]
+            [&b"\x17\x03\x01\x02"[..], b"SSH-2.0-x\r\n", b"GET / HTTP/3\r\n", b"GET /\r\n", b"\0\0\0\x08", b"a b c d\n"]
         {
             assert_eq!(undeclared(other), Some(Verdict::Opaque), "{other:?}");
         }

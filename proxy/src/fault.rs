@@ -21,7 +21,7 @@ pub enum Side {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The request's head makes no sense (no Host, several Hosts).
+    /// The request's head makes no sense (no Host, several or invalid ones, a target of another form).
     Malformed,
     /// The request's body broke off, or its chunks make no sense.
     BrokenBody,
@@ -45,6 +45,10 @@ pub enum Kind {
     NoSocket,
     /// The connection broke before an answer.
     Reset,
+    /// The answer's framing can be read in several ways.
+    MalformedAnswer,
+    /// A request's head was begun and not ended in time.
+    HeadTimeout,
     /// The original destination is our own listener.
     OwnListener,
 }
@@ -97,6 +101,8 @@ impl Fault {
             Kind::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Kind::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Kind::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Kind::MalformedAnswer => StatusCode::BAD_GATEWAY,
             Kind::NoRule => StatusCode::NOT_FOUND,
             Kind::NoEndpoint
             | Kind::UnknownDestination
@@ -135,6 +141,8 @@ impl Fault {
             Kind::ConnectTimeout => "connect_timeout",
             Kind::NoSocket => "no_socket",
             Kind::Reset => "reset",
+            Kind::MalformedAnswer => "malformed_answer",
+            Kind::HeadTimeout => "head_timeout",
             Kind::OwnListener => "own_listener",
         }
     }
@@ -143,7 +151,7 @@ impl Fault {
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self.kind {
-            Kind::Malformed => "the request needs exactly one Host",
+            Kind::Malformed => "the request needs exactly one valid Host, and a target that fits its method",
             Kind::BrokenBody => "the request's body broke off, or its chunks make no sense",
             Kind::TooManyFields => "the request has more header fields than are read here",
             Kind::UnknownCoding => "the only transfer coding that is understood here is chunked",
@@ -154,6 +162,8 @@ impl Fault {
             Kind::ConnectFailed => "upstream connect error: the endpoint refused the connection or cannot be reached",
             Kind::ConnectTimeout => "upstream connect error: the endpoint did not accept in time",
             Kind::NoSocket => "the proxy could not make a socket in the pod's network namespace",
+            Kind::MalformedAnswer => "the endpoint's answer says in two ways where it ends",
+            Kind::HeadTimeout => "the request's head did not end in time",
             Kind::Reset => "upstream reset: the endpoint closed the connection before it answered",
             Kind::OwnListener => "the connection would lead back to this proxy",
         }

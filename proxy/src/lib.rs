@@ -23,6 +23,7 @@ pub mod http;
 pub mod net;
 pub mod observe;
 pub mod opaque;
+pub mod patience;
 pub mod route;
 pub mod runtime;
 pub mod settings;

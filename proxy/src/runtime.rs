@@ -29,7 +29,7 @@ use crate::{
     worker::{Shared, Worker},
 };
 
-/// How often a worker shows that it is alive, and closes what has been idle for too long (every hundredth time).
+/// How often a worker shows that it is alive, looks whether it is time to look at its connections, and closes what has been idle for too long (every hundredth time).
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_BETWEEN_EVICTIONS: u64 = 100;
 /// A worker that has not ticked for this long is stuck; the heartbeat stops.
@@ -124,6 +124,7 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, mut heartbeat: Option<Heart
         {
             tracing::error!(%error, "no heartbeat: connections will go past us");
         }
+        worker.watchman.look(worker.shared.settings.patience);
         count += 1;
         if count.is_multiple_of(TICKS_BETWEEN_EVICTIONS) {
             worker.primaries.evict();

@@ -20,7 +20,8 @@ pub use crate::cli::{KernelLog, LogFormat};
 use crate::{
     cli::{Cli, Command, LogArgs, MachineArgs, RunArgs},
     net::Mark,
-    route::ShadowSettings,
+    patience::Limits,
+    route::{HeaderOps, ShadowSettings},
 };
 
 /// Flags that are fine each, but not together.
@@ -156,6 +157,8 @@ pub struct DataSettings {
     pub detect_timeout: Duration,
     /// Patience with an endpoint's handshake.
     pub connect_timeout: Duration,
+    /// How long a client may keep us waiting.
+    pub patience: Limits,
     /// Life of an idle pooled connection; zero = no pooling.
     pub upstream_idle_timeout: Duration,
     /// Unsent body bytes that all shadows of the node may hold.
@@ -296,6 +299,10 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
                 timeout: shadow.shadow_timeout,
                 max_concurrent: shadow.shadow_max_concurrent,
                 buffer_bytes: shadow.shadow_buffer_bytes,
+                methods: shadow.shadow_methods,
+                headers: HeaderOps { remove: shadow.shadow_remove_headers.0, ..HeaderOps::default() },
+                sampling: shadow.shadow_sampling,
+                dscp: shadow.shadow_dscp,
             },
         },
         capture: CaptureSettings {
@@ -313,6 +320,7 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
             workers,
             detect_timeout: data.detect_timeout,
             connect_timeout: data.connect_timeout,
+            patience: Limits { head: data.header_timeout, idle: data.idle_timeout },
             upstream_idle_timeout: data.upstream_idle_timeout,
             shadow_node_buffer_bytes: shadow.shadow_node_buffer_bytes,
             shadow_answer_bytes: shadow.shadow_answer_bytes as u64,

@@ -19,7 +19,6 @@ use crate::{
     fault::Fault,
     http::{interim::Interim, request_body::RequestBody},
     net::{
-        Class,
         addr::{ClientAddr, NetnsCookie, OriginalDst},
         client_stream::ClientStream,
         factory::SocketFactory,
@@ -27,7 +26,9 @@ use crate::{
     observe::{
         access_log::{AccessLog, RequestIds},
         metrics::Metrics,
+        unmirrorable::TlsHosts,
     },
+    patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
     upstream::connection::Pools,
@@ -50,6 +51,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line per primary and per shadow, if wanted.
     pub log: AccessLog,
+    /// Hosts whose traffic nobody can read.
+    pub tls_hosts: TlsHosts,
     /// Cancelled when the process has no more time for shadows; each worker has a child of it.
     pub shadows_end: CancellationToken,
 }
@@ -63,6 +66,8 @@ pub struct Counters {
     pub opaque: Counter,
     /// The same over HTTP/2.
     pub http2: Counter,
+    /// TLS, passed through.
+    pub tls: Counter,
     /// Nobody was captured: somebody dialled the listener itself.
     pub refused: Counter,
     /// Switched protocols.
@@ -84,6 +89,8 @@ pub struct Worker {
     pub shadows: Pools<QueueBody>,
     /// Counters.
     pub counters: Counters,
+    /// Ends connections that keep it waiting.
+    pub watchman: Watchman,
     /// Names for this worker's requests.
     pub ids: RequestIds,
     /// Whether it has time for shadows.
@@ -104,6 +111,7 @@ impl Worker {
         let counters = Counters {
             http: metrics.connections("http"),
             opaque: metrics.connections("opaque"),
+            tls: metrics.connections("tls"),
             http2: metrics.connections("http2"),
             refused: metrics.connections("refused"),
             tunnel: metrics.connections("tunnel"),
@@ -112,11 +120,12 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pools::new(Class::Primary, idle),
-            shadows: Pools::new(Class::Shadow, idle),
+            primaries: Pools::new(idle),
+            shadows: Pools::new(idle),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
+            watchman: Watchman::default(),
             ids: RequestIds::new(index as u16),
             faults: RefCell::default(),
             random: Cell::new(seed),
@@ -179,12 +188,16 @@ pub struct Connection {
     pub original: OriginalDst,
     /// The application's end.
     pub client: ClientAddr,
+    /// 64 random bits: samples by connection keep them for as long as it lives.
+    pub draw: u64,
     /// Its socket.
     pub stream: ClientStream,
     /// Counts it as open until the last part of it has ended, a tunnel for instance.
     pub open: Open,
     /// Informational answers on their way to it.
     pub interim: Rc<Interim>,
+    /// How long it may keep us waiting.
+    pub patience: Patience,
 }
 
 impl Connection {

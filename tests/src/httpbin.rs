@@ -95,3 +95,13 @@ fn command(gunicorn: &Path, bind: &str) -> Command {
     command.args(["--access-logfile", "-", "--access-logformat", access_log::FORMAT, "-b", bind, "httpbin:app"]);
     command
 }
+
+/// The command line of an httpbin that keeps connections, which one worker without threads never does.
+#[must_use]
+pub fn keeping_connections() -> Vec<String> {
+    let gunicorn = paths::venv().join("bin/gunicorn").display().to_string();
+    let words = ["--threads", "4", "--keep-alive", "30", "--access-logfile", "-", "--access-logformat"];
+    let bind = ["-b", "0.0.0.0:80", "httpbin:app"];
+    let words = std::iter::once(gunicorn.as_str()).chain(words).chain([access_log::FORMAT]).chain(bind);
+    words.map(str::to_owned).collect()
+}

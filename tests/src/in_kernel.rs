@@ -10,7 +10,10 @@ use aya::{
     programs::{loaded_links, loaded_programs},
 };
 use nix::unistd::Pid;
-use proxy_common::netns::NetnsEntry;
+use proxy_common::{
+    flow::{FlowKey, FlowOrigin},
+    netns::NetnsEntry,
+};
 
 use crate::wait;
 
@@ -110,6 +113,15 @@ impl InKernel {
         let entries = self.netns()?.iter().collect::<Result<Vec<_>, _>>()?;
         let [only] = entries[..] else { bail!("{} namespaces are enrolled, not one", entries.len()) };
         Ok(only)
+    }
+
+    /// `ORIG`: redirected connections that the agent has not accepted yet.
+    ///
+    /// # Errors
+    /// When there is no such map.
+    pub fn origins(&self) -> Result<usize> {
+        let origins = HashMap::<_, FlowKey, FlowOrigin>::try_from(self.map("ORIG")?)?;
+        Ok(origins.keys().collect::<Result<Vec<_>, _>>()?.len())
     }
 
     /// `HEARTBEAT`: when the agent last said that it lives, `CLOCK_MONOTONIC` nanoseconds.

@@ -1,6 +1,9 @@
 //! What a test needs of the machine, and what to do where it is missing.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::geteuid;
 
@@ -17,6 +20,14 @@ pub enum Need {
     Curl,
     /// httpbin and gunicorn.
     Httpbin,
+    /// The Python libraries of the conformance tests.
+    PythonPeers,
+    /// The lab's program in Go.
+    GolangPeer,
+    /// nginx.
+    Nginx,
+    /// Redis: server and client.
+    Redis,
     /// A cgroup2 file system to attach to.
     Cgroup2,
     /// The kernel's own type information.
@@ -43,10 +54,17 @@ impl Need {
                 (!missing.is_empty()).then(|| format!("no {} on PATH; {set_up}", missing.join(", ")))
             }
             Self::Curl => find("curl").is_none().then(|| format!("no curl on PATH; {set_up}")),
-            Self::Httpbin => {
-                let gunicorn = paths::venv().join("bin/gunicorn");
-                (!gunicorn.exists()).then(|| format!("no {}; {set_up}", gunicorn.display()))
+            Self::Httpbin => missing(&paths::venv().join("bin/gunicorn"), set_up),
+            Self::PythonPeers => {
+                let stamp = paths::venv().join("understudy-requirements");
+                let has = fs::read_to_string(&stamp).unwrap_or_default();
+                let complete = ["grpcio", "websockets", "aiosmtpd"].iter().all(|name| has.contains(name));
+                (!complete)
+                    .then(|| format!("no grpcio, websockets and aiosmtpd in {}; {set_up}", paths::venv().display()))
             }
+            Self::GolangPeer => missing(&paths::golang_peer(), set_up),
+            Self::Nginx => missing(&paths::nginx(), set_up),
+            Self::Redis => find("redis-cli").is_none().then(|| format!("no redis-cli on PATH; {set_up}")),
             Self::Cgroup2 => {
                 let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
                 let found = mounts.lines().any(|l| l.contains(" - cgroup2 "));
@@ -62,6 +80,10 @@ impl Need {
                 .map(|file| format!("no {}; `cargo xtask test` builds it", file.display())),
         }
     }
+}
+
+fn missing(file: &Path, set_up: &str) -> Option<String> {
+    (!file.exists()).then(|| format!("no {}; {set_up}", file.display()))
 }
 
 /// True where an unmet need is a failure and not a reason to leave a test out.

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::needs;
+
 /// Variable with the path of the `understudy` binary under test.
 pub const BIN: &str = "UNDERSTUDY_BIN";
 /// Variable with the path of the Python environment that has httpbin and gunicorn.
@@ -37,6 +39,24 @@ pub fn binary() -> PathBuf {
 #[must_use]
 pub fn venv() -> PathBuf {
     given(VENV, || target().join("venv"))
+}
+
+/// The lab's program in Go.
+#[must_use]
+pub fn golang_peer() -> PathBuf {
+    target().join("golang/peer")
+}
+
+/// nginx: the machine's, or the one that was unpacked for the lab.
+#[must_use]
+pub fn nginx() -> PathBuf {
+    needs::find("nginx").unwrap_or_else(|| target().join("nginx/usr/sbin/nginx"))
+}
+
+/// A Python program of the lab.
+#[must_use]
+pub fn script(name: &str) -> PathBuf {
+    workspace().join("tests/scripts").join(name)
 }
 
 /// The BPF object that the binary embeds.

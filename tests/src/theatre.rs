@@ -31,6 +31,8 @@ pub const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 
 pub const PLAIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 20)), 9000);
 /// Another one: its port is declared `tcp`.
 pub const TCP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 30)), 5432);
+/// The Host of a request for [`VIP`].
+pub const HOST: &str = "httpbin:8000";
 /// Where the versions serve [`VIP`].
 pub const PORT: u16 = 80;
 

@@ -13,7 +13,7 @@ use integration::{
         world::{NEEDS, outcomes_between},
     },
     harness,
-    load::{Load, Server, client::Until},
+    load::{Load, Server},
     theatre::whole,
 };
 
@@ -24,15 +24,22 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Idle connections go soon, so that the end of each is seen; a connect to a black hole is given up before patience ends.
-const ARGS: [&str; 4] = ["--upstream-idle-timeout", "1s", "--connect-timeout", "5s"];
+/// Idle connections go soon, so that the end of each is seen; a connect to a black hole is given up before patience ends; answers are cut soon, so
+/// that two hundred of 1 GiB take no minutes; and how a shadow ends does not depend on how busy the machine is.
+#[rustfmt::skip]
+const ARGS: [&str; 8] = [
+    "--upstream-idle-timeout", "1s",
+    "--connect-timeout", "5s",
+    "--shadow-answer-bytes", "1Mi",
+    "--shadow-shed-lag", "0s",
+];
 /// More shadows than the load has requests: no limit decides how one ends.
 const LIMITS: Limits = Limits { timeout: 1, max_concurrent: 10_000 };
 
 /// Fails if the primary's body waits for a shadow, if a shadow's end is counted under another name or twice, if an answer of v2 is stored, or if
 /// a connection of an ended shadow stays open.
 fn no_fault_of_v2_reaches_the_primary() -> Result<()> {
-    let load = Load { connections: 8, pace: None, until: Until::Requests(25), small: false };
+    let load = Load { connections: 8, pace: None, requests: Some(25), small: false };
     let world = World::start(&ARGS, LIMITS)?;
     let start = Usage::of(world.agent.pid())?;
     println!("{}", Row::head());
@@ -64,7 +71,7 @@ const CAP: u64 = 128;
 fn ten_thousand_requests_while_v2_hangs() -> Result<()> {
     // Nothing is to end by its timeout: v2 ends what it holds when all have been sent.
     let limits = Limits { timeout: 600, max_concurrent: CAP as u32 };
-    let load = Load { connections: 40, pace: None, until: Until::Requests(MANY / 40), small: true };
+    let load = Load { connections: 40, pace: None, requests: Some(MANY / 40), small: true };
     let world = World::start(&ARGS, limits)?;
     let start = Usage::of(world.agent.pid())?;
     let before = world.agent.metrics()?;

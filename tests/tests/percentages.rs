@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         case!(one_percent).needs(NEEDS),
         case!(a_quarter).needs(NEEDS),
         case!(samples_of_several_mirrors_are_nested).needs(NEEDS),
+        case!(a_sample_does_not_depend_on_weights).needs(NEEDS),
     ])
 }
 
@@ -171,5 +172,31 @@ fn samples_of_several_mirrors_are_nested() -> Result<()> {
         ensure!(wanted.contains(&sample.len()), "{} of {REQUESTS} at {p}, not in {wanted:?}", sample.len());
     }
     ensure!(small.is_subset(&large), "the smaller sample is not inside the larger one");
+    Ok(())
+}
+
+/// One half goes to either of two versions, one half is mirrored. Fails if both are decided by one draw, as in Envoy: then the mirrored half is
+/// the half that went to the first version.
+fn a_sample_does_not_depend_on_weights() -> Result<()> {
+    let theatre = Setting::new(
+        "  - route:\n    - {destination: {host: httpbin, subset: v1}, weight: 50}\n    - {destination: {host: httpbin, subset: v3}, weight: 50}\n\
+         \x20   mirror: {host: httpbin, subset: v2}\n    mirrorPercentage: {value: 50.0}\n",
+    )
+    .args(&["--shadow-max-concurrent", "100000"])
+    .start()?;
+    let mut wire = theatre.dial()?;
+    for i in 0..REQUESTS {
+        wire.exchange(format!("GET /{i} HTTP/1.1\r\nHost: httpbin\r\n\r\n").as_bytes())?;
+    }
+    let view = theatre.agent.settled()?;
+    let answered = whole(view.outcome("answered"));
+    theatre.outcomes(&[("answered", answered), ("sampled_out", REQUESTS - answered)])?;
+    let mirrored = numbers(&theatre.v2.recorder);
+    let halves = [numbers(&theatre.v1.recorder), numbers(&theatre.native.recorder)];
+    ensure!(halves[0].len() + halves[1].len() == REQUESTS && bounds(REQUESTS, 0.5).contains(&halves[0].len()));
+    for half in &halves {
+        let (both, wanted) = (half.intersection(&mirrored).count(), bounds(half.len(), 0.5));
+        ensure!(wanted.contains(&both), "{both} of one version's {} are mirrored, not in {wanted:?}", half.len());
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use integration::{
     Behaviour, case, harness,
     script::{Cue, Script},
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         case!(a_body_without_length_comes_whole_and_as_it_is_made).needs(NEEDS),
         case!(an_answer_before_the_upload_ends_gets_through).needs(NEEDS),
         case!(only_v1_says_100_continue).needs(NEEDS),
+        case!(trailers_come_back_announced_or_not).needs(NEEDS),
         case!(a_broken_answer_breaks_the_connection).needs(NEEDS),
         case!(a_reset_before_the_answer_is_503_and_a_post_is_tried_once).needs(NEEDS),
     ])
@@ -209,5 +210,29 @@ fn a_reset_before_the_answer_is_503_and_a_post_is_tried_once() -> Result<()> {
     ensure!(view.sum("understudy_faults_total", &[("side", "upstream"), ("kind", "reset")]) > 0.5, "no fault counted");
     // One per client request, whatever v1 did.
     ensure!(theatre.v2.recorder.count() <= 3, "{} shadows of three requests", theatre.v2.recorder.count());
+    Ok(())
+}
+
+/// Fails if trailers are left to hyper, which passes on announced ones only, and only to clients that ask for them; or if the next answer on the connection
+/// overtakes them.
+fn trailers_come_back_announced_or_not() -> Result<()> {
+    let theatre = Theatre::mirroring()?;
+    let mut wire = theatre.dial()?;
+    for announced in ["", "Trailer: X-Sum\r\n"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{announced}Transfer-Encoding: chunked\r\n\r\n");
+        let said = format!("{head}5\r\n0\r\n\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\nx-twice: a\r\nx-twice: b\r\n\r\n");
+        theatre.v1.recorder.behave(Behaviour::Raw(said.into_bytes()));
+        wire.send(&GET.repeat(2))?;
+        for _ in 0..2 {
+            let head = wire.head()?;
+            ensure!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+            let mut body = Vec::new();
+            while !body.ends_with(b"0\r\nx-sum: 1\r\nx-twice: a\r\nx-twice: b\r\n\r\n") {
+                body.extend(wire.take(1).with_context(|| String::from_utf8_lossy(&body).into_owned())?);
+            }
+            ensure!(body.starts_with(b"5\r\n0\r\n\r\n\r\n2\r\nok\r\n0\r\n"), "{}", String::from_utf8_lossy(&body));
+        }
+    }
+    theatre.outcomes(&[("answered", 4)])?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `ci`.
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `ci`.
 //!
 //! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
 //! the package managers do.
@@ -13,6 +13,7 @@ mod ci;
 mod demo;
 mod run;
 mod setup;
+mod soak;
 mod task;
 mod test;
 
@@ -31,6 +32,8 @@ enum Verb {
     Test(test::Options),
     /// Build the BPF object into target/ebpf.
     BuildEbpf,
+    /// The fault matrix with times, and a soak of minutes: whatever v2 does, v1's users cannot tell.
+    Soak(soak::Options),
     /// What continuous integration runs: format, lints, tests.
     Ci,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Run(options) => run::run(&options),
         Verb::Test(options) => test::test(&options),
         Verb::BuildEbpf => build_ebpf::build_ebpf(),
+        Verb::Soak(options) => soak::soak(&options),
         Verb::Ci => ci::ci(),
     };
     done.unwrap_or_else(|error| {

@@ -27,12 +27,14 @@ pub(crate) fn test(options: &Options) -> Result<ExitCode> {
     build_ebpf::build()?;
     // This builds the binary too, in the very shape that the tests of its package use.
     cargo::must(&mut cargo::cargo(&["test", "--no-run"]))?;
-    if let Err(error) = setup::lab() {
-        // Without rights the other tests still count; the toy world's say themselves what they lack.
-        if needs::required() {
-            return Err(error);
+    for set_up in [setup::lab, setup::peers] {
+        if let Err(error) = set_up() {
+            // Without rights the other tests still count; the toy world's say themselves what they lack.
+            if needs::required() {
+                return Err(error);
+            }
+            eprintln!("warning: {error:#}");
         }
-        eprintln!("warning: {error:#}");
     }
     let mut closing = Vec::new();
     let mut failed = Vec::new();

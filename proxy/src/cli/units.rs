@@ -2,7 +2,15 @@
 //!
 //! Comes in: text. Goes out: a number or a checked text, or a sentence that says what is wrong with it.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use http::HeaderName;
+
+use crate::{
+    control::validate::header_ops,
+    net::Dscp,
+    route::{Methods, SampleBy},
+};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -147,6 +155,50 @@ pub fn host_suffix(text: &str) -> Result<String, String> {
     }
 }
 
+/// Names of header fields. (A type of its own: clap takes a `Vec` for a flag that is given several times.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedHeaders(pub Arc<[HeaderName]>);
+
+/// Methods, separated by commas; `*` is all.
+///
+/// # Errors
+///
+/// A sentence for the user.
+pub fn methods(text: &str) -> Result<Methods, String> {
+    Methods::from_words(text.split(',').map(str::trim))
+        .map_err(|word| format!("`{word}` is no method; write names like GET,HEAD in upper case, or * for all"))
+}
+
+/// Header fields, separated by commas, that a shadow may lose.
+///
+/// # Errors
+///
+/// A sentence for the user.
+pub fn removed_headers(text: &str) -> Result<RemovedHeaders, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let names = names
+        .map(|name| header_ops::of_shadow(name).map_err(|problem| format!("`{name}` cannot be removed: {problem}")));
+    names.collect::<Result<_, _>>().map(RemovedHeaders)
+}
+
+/// What samples are samples of.
+///
+/// # Errors
+///
+/// A sentence for the user.
+pub fn sampling(text: &str) -> Result<SampleBy, String> {
+    text.parse().map_err(|problem| format!("`{text}` is no key of a sample: {problem}"))
+}
+
+/// A code point of Differentiated Services.
+///
+/// # Errors
+///
+/// A sentence for the user.
+pub fn dscp(text: &str) -> Result<Dscp, String> {
+    text.parse().ok().and_then(Dscp::new).ok_or_else(|| "must be a number from 0 to 63".into())
+}
+
 fn is_label(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (1..=63).contains(&text.len())
@@ -213,6 +265,24 @@ mod tests {
         }
         for text in ["-shadow:80", "a\r\nb: c", " ", "/x", "é"] {
             assert!(host_suffix(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn credentials_can_be_taken_from_shadows_but_not_their_host_or_framing() {
+        let RemovedHeaders(names) = removed_headers("Authorization, cookie").unwrap();
+        assert_eq!(names.iter().map(HeaderName::as_str).collect::<Vec<_>>(), ["authorization", "cookie"]);
+        assert!(removed_headers("").unwrap().0.is_empty());
+        for text in ["host", "content-length", "connection", "x-understudy-shadow", ":path", "a b"] {
+            assert!(removed_headers(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_point_is_a_number_of_six_bits() {
+        assert_eq!(dscp("0"), Ok(Dscp::UNCHANGED));
+        for text in ["64", "-1", "", "le"] {
+            assert!(dscp(text).is_err(), "{text}");
         }
     }
 }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use h2::{Reason, server::SendResponse};
 use http::{Response, StatusCode, response::Parts};
 
+use super::upload::Piece;
+
 /// The client's stream, shared by the task that serves it and the upstream stream.
 pub struct Caller {
-    respond: RefCell<SendResponse<Bytes>>,
+    respond: RefCell<SendResponse<Piece<Bytes>>>,
     given_up: Cell<Reason>,
 }
 
@@ -25,7 +27,7 @@ impl std::fmt::Debug for Caller {
 impl Caller {
     /// Over the half of the stream that answers.
     #[must_use]
-    pub fn new(respond: SendResponse<Bytes>) -> Rc<Self> {
+    pub fn new(respond: SendResponse<Piece<Bytes>>) -> Rc<Self> {
         Rc::new(Self { respond: RefCell::new(respond), given_up: Cell::new(Reason::CANCEL) })
     }
 
@@ -59,7 +61,7 @@ impl Caller {
     ///
     /// # Errors
     /// When the stream is gone, or the head is no HTTP/2.
-    pub fn answer(&self, head: Parts, last: bool) -> Result<h2::SendStream<Bytes>, h2::Error> {
+    pub fn answer(&self, head: Parts, last: bool) -> Result<h2::SendStream<Piece<Bytes>>, h2::Error> {
         self.respond.borrow_mut().send_response(Response::from_parts(head, ()), last)
     }
 

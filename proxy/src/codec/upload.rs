@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::Buf;
 use h2::{Reason, SendStream};
 use http_body::{Body, Frame};
 
@@ -25,12 +25,32 @@ pub enum Stopped {
     BodyBroke,
 }
 
+/// What an HTTP/2 connection sends: chunks of a body, or the mere end of one.
+#[derive(Debug)]
+pub struct Piece<D>(Option<D>);
+
+impl<D: Buf> Buf for Piece<D> {
+    fn remaining(&self) -> usize {
+        self.0.as_ref().map_or(0, D::remaining)
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], D::chunk)
+    }
+
+    fn advance(&mut self, count: usize) {
+        if let Some(chunk) = &mut self.0 {
+            chunk.advance(count);
+        }
+    }
+}
+
 /// A body and how far it has come.
 #[derive(Debug)]
-pub struct Upload<B> {
+pub struct Upload<B: Body> {
     body: B,
     /// A chunk that waits for room, and whether it is the last.
-    waiting: Option<(Bytes, bool)>,
+    waiting: Option<(B::Data, bool)>,
     touched: bool,
     ended: bool,
     /// What the peer is told if the body breaks off for another reason than a reset.
@@ -39,7 +59,7 @@ pub struct Upload<B> {
 
 impl<B> Upload<B>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body + Unpin,
     B::Error: ResetCode,
 {
     /// Nothing is sent before it is polled. `broken`: the code for the peer if the body breaks off without one of its own.
@@ -62,7 +82,7 @@ where
     }
 
     /// Sends what can be sent; ready when nothing more will be.
-    pub fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    pub fn poll(&mut self, stream: &mut SendStream<Piece<B::Data>>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         if self.ended {
             return Poll::Ready(Ok(()));
         }
@@ -71,7 +91,7 @@ where
         Poll::Ready(result)
     }
 
-    fn advance(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
+    fn advance(&mut self, stream: &mut SendStream<Piece<B::Data>>, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         loop {
             // Also wakes us if the peer resets the stream while the body is awaited.
             match stream.poll_reset(cx) {
@@ -87,7 +107,7 @@ where
                     }
                 }
                 let Some((chunk, last)) = self.waiting.take() else { continue };
-                if stream.send_data(chunk, last).is_err() {
+                if stream.send_data(Piece(Some(chunk)), last).is_err() {
                     return Poll::Ready(Err(Stopped::Gone));
                 }
                 if last {
@@ -97,13 +117,13 @@ where
             let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
             self.touched = true;
             let done = match frame.map(|frame| frame.map(Frame::into_data)) {
-                None => stream.send_data(Bytes::new(), true),
+                None => stream.send_data(Piece(None), true),
                 Some(Err(error)) => {
                     stream.send_reset(error.reset_code().unwrap_or(self.broken));
                     return Poll::Ready(Err(Stopped::BodyBroke));
                 }
-                Some(Ok(Ok(chunk))) if chunk.is_empty() && !self.body.is_end_stream() => continue,
-                Some(Ok(Ok(chunk))) if chunk.is_empty() => stream.send_data(chunk, true),
+                Some(Ok(Ok(chunk))) if !chunk.has_remaining() && !self.body.is_end_stream() => continue,
+                Some(Ok(Ok(chunk))) if !chunk.has_remaining() => stream.send_data(Piece(Some(chunk)), true),
                 Some(Ok(Ok(chunk))) => {
                     // No room is asked for before there is something to send: it would be taken from the other streams. One byte is enough to
                     // be told; h2 asks for the rest itself.

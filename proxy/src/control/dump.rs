@@ -12,7 +12,9 @@ use std::{
 use serde::Serialize;
 
 use super::{Applied, diagnostic::Diagnostic};
-use crate::route::{Destination, Mirror, PortProtocol, Rule, Table, Unroutable, VirtualHost};
+use crate::route::{
+    Destination, HeaderOps, Methods, Mirror, PortProtocol, Rule, Table, Unroutable, VirtualHost, header_ops::Field,
+};
 
 /// Everything in force.
 #[derive(Debug, Serialize)]
@@ -105,6 +107,25 @@ pub struct MirrorDump {
     pub max_concurrent: u32,
     /// Unsent bytes of one shadow.
     pub buffer_bytes: usize,
+    /// Methods that are mirrored; `*` is all.
+    pub methods: Vec<String>,
+    /// What happens to a shadow's fields.
+    pub headers: HeaderOpsDump,
+    /// What a sample is a sample of.
+    pub sampling: String,
+    /// Code point of its packets.
+    pub dscp: u8,
+}
+
+/// Operations on header fields.
+#[derive(Debug, Serialize)]
+pub struct HeaderOpsDump {
+    /// Fields that go.
+    pub remove: Vec<String>,
+    /// `name: value`.
+    pub set: Vec<String>,
+    /// `name: value`.
+    pub add: Vec<String>,
 }
 
 /// A destination that the connect hook redirects.
@@ -229,5 +250,21 @@ fn mirror(mirror: &Mirror) -> MirrorDump {
         timeout_ms: mirror.settings.timeout.as_millis(),
         max_concurrent: mirror.settings.max_concurrent,
         buffer_bytes: mirror.settings.buffer_bytes,
+        methods: match &mirror.settings.methods {
+            Methods::All => vec!["*".to_owned()],
+            Methods::Only(methods) => methods.iter().map(ToString::to_string).collect(),
+        },
+        headers: header_ops(&mirror.settings.headers),
+        sampling: mirror.settings.sampling.to_string(),
+        dscp: mirror.settings.dscp.get(),
+    }
+}
+
+fn header_ops(ops: &HeaderOps) -> HeaderOpsDump {
+    let line = |(name, value): &Field| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+    HeaderOpsDump {
+        remove: ops.remove.iter().map(ToString::to_string).collect(),
+        set: ops.set.iter().map(line).collect(),
+        add: ops.add.iter().map(line).collect(),
     }
 }

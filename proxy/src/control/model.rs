@@ -3,8 +3,11 @@
 //! Comes in: wire structs, through `manifest` and `validate`. Goes out: to `objects` (which merges) and `compile`. Never: text,
 //! unchecked numbers, short host names (they are full names here).
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::Duration};
+mod shadow_policy;
 
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+pub use self::shadow_policy::{PolicyTarget, ShadowPolicy};
 use super::diagnostic::Location;
 use crate::route::matching::RequestMatch;
 
@@ -307,34 +310,4 @@ pub struct Subset {
     pub labels: Labels,
     /// Where it is written.
     pub location: Location,
-}
-
-/// What a policy may be attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PolicyTarget {
-    /// A VirtualService by name, or one of its rules by the rule's name.
-    VirtualService(Box<str>, Option<Box<str>>),
-    /// A Service by name.
-    Service(Box<str>),
-}
-
-/// A ShadowPolicy; what is absent keeps the process's default.
-#[derive(Clone, Debug)]
-pub struct ShadowPolicy {
-    /// Its namespace, which is that of its targets.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-    /// `metadata.creationTimestamp`, or empty.
-    pub created: Box<str>,
-    /// `spec.targetRefs`, and where they are written.
-    pub targets: Vec<(PolicyTarget, Location)>,
-    /// `spec.hostSuffix`.
-    pub host_suffix: Option<Box<str>>,
-    /// `spec.timeout`.
-    pub timeout: Option<Duration>,
-    /// `spec.maxConcurrent`.
-    pub max_concurrent: Option<u32>,
-    /// `spec.bufferBytes`.
-    pub buffer_bytes: Option<usize>,
 }

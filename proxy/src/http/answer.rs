@@ -16,10 +16,12 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     line::Line,
     request_body::{BodyProgress, Progress, RequestBody},
+    trailers::Trailers,
 };
 use crate::{
     codec::{self, Incoming},
     enrol::EnrolledPod,
+    patience::UnderWay,
     route::endpoint::InFlight,
     upstream::{
         connection::Connection,
@@ -62,35 +64,44 @@ enum Source {
     Text(Option<Bytes>),
 }
 
+/// What an answer carries along until it has ended, one way or the other.
+pub struct End {
+    /// The access log line to write then.
+    pub line: Line,
+    /// The request that is under way until then.
+    pub under_way: UnderWay,
+    /// The connection's place for trailers, if its codec cannot be trusted with them.
+    pub trailers: Option<Rc<Trailers>>,
+}
+
 /// The body of an answer.
 pub struct AnswerBody {
     source: Source,
-    /// Written when the answer has ended, one way or the other.
-    line: Option<Line>,
+    end: Option<End>,
 }
 
 impl AnswerBody {
     /// The endpoint's answer.
     #[must_use]
     pub fn upstream(body: Incoming, lease: Lease) -> Self {
-        Self { source: Source::Upstream { body, lease: Some(lease), ended: false }, line: None }
+        Self { source: Source::Upstream { body, lease: Some(lease), ended: false }, end: None }
     }
 
     /// Our own words.
     #[must_use]
     pub fn text(text: Bytes) -> Self {
-        Self { source: Source::Text(Some(text)), line: None }
+        Self { source: Source::Text(Some(text)), end: None }
     }
 
     /// Nothing.
     #[must_use]
     pub fn empty() -> Self {
-        Self { source: Source::Text(None), line: None }
+        Self { source: Source::Text(None), end: None }
     }
 
-    /// The access log line to write at the end.
-    pub fn log(&mut self, line: Line) {
-        self.line = Some(line);
+    /// Keeps this until the end.
+    pub fn end_with(&mut self, end: End) {
+        self.end = Some(end);
     }
 }
 
@@ -109,8 +120,12 @@ impl Body for AnswerBody {
             }
             Source::Text(text) => text.take().map(|text| Ok(Frame::data(text))),
         };
-        if let (Some(line), Some(Ok(frame))) = (&mut this.line, &frame) {
-            line.sent(frame.data_ref().map_or(0, Bytes::len));
+        if let (Some(end), Some(Ok(frame))) = (&mut this.end, &frame) {
+            end.line.sent(frame.data_ref().map_or(0, Bytes::len));
+            if let (Some(place), Some(trailers)) = (&end.trailers, frame.trailers_ref()) {
+                place.put(trailers);
+                return Poll::Ready(None);
+            }
         }
         Poll::Ready(frame)
     }

@@ -6,7 +6,14 @@ use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
-use super::{answer::AnswerBody, headers, line::Line, primary::Primary, request_body::RequestBody, respond, tunnel};
+use super::{
+    answer::{AnswerBody, End},
+    headers,
+    line::Line,
+    primary::Primary,
+    request_body::RequestBody,
+    respond, tunnel,
+};
 use crate::{
     capture::heartbeat::monotonic_ns,
     codec::Incoming,
@@ -15,9 +22,9 @@ use crate::{
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
     shadow::{
         MARKER,
+        key::Chances,
         plan::{self, Candidate, Shadows},
         queue::Sink,
-        sample::Draw,
         send,
     },
     worker::Connection,
@@ -37,6 +44,7 @@ pub async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, StreamReset> {
     let (head, body) = request.into_parts();
+    let under_way = connection.patience.request(&connection.stream);
     connection.interim.begin(&head).await;
     let mut line = Line::begin(&connection, &head);
     let table = connection.worker.shared.store.table();
@@ -57,7 +65,7 @@ pub async fn exchange(
         }
     };
     line.answered(response.status().as_u16());
-    response.body_mut().log(line);
+    response.body_mut().end_with(End { line, under_way, trailers: connection.interim.trailers() });
     Ok(response)
 }
 
@@ -116,7 +124,12 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
         is_shadow: head.headers.contains_key(MARKER),
         is_tunnel: is_tunnel(head),
         is_overload: connection.worker.overload.sheds(monotonic_ns()),
-        draw: Draw::new(connection.worker.random()),
+        head,
+        chances: Chances {
+            request: connection.worker.random(),
+            connection: connection.draw,
+            source: connection.client.0.ip(),
+        },
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
 }
@@ -142,7 +155,7 @@ async fn forward(
 
     let copy = (!shadows.is_empty()).then(|| head.clone());
     let caller = body.caller();
-    let (body, progress) = RequestBody::new(body, sinks, line.received());
+    let (body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, body: progress, tunnel, caller };
     let sent = primary
@@ -166,6 +179,7 @@ async fn forward(
     {
         return Ok(tunnel::start(connection, lease, client, response));
     }
+    headers::check_answer_coding(response.headers())?;
     let (mut head, body) = response.into_parts();
     head.headers = headers::end_to_end(head.headers);
     if head.version != Version::HTTP_2 {
@@ -180,6 +194,7 @@ fn prepare(head: &mut Parts, tunnel: bool) {
     if !tunnel {
         head.headers = headers::end_to_end(mem::take(&mut head.headers));
     }
+    headers::agree_on_host(head);
     // We speak 1.1 ourselves (RFC 9110, 2.5), but 1.1 without a Host would be malformed.
     if head.version != Version::HTTP_2 && head.headers.contains_key(header::HOST) {
         head.version = Version::HTTP_11;

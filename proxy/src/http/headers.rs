@@ -2,12 +2,12 @@
 //!
 //! Comes in: a head as received. Goes out: the same head without its hop-by-hop fields, in the same order and letter case.
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Version,
-    header::{self, Entry},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
 
-use crate::fault::{Fault, Kind};
+use crate::{
+    fault::{Fault, Kind},
+    route::header_ops::without,
+};
 
 /// Fields that belong to one connection whatever `Connection` says.
 const HOP_BY_HOP: [HeaderName; 4] = [
@@ -28,14 +28,37 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }
 
-/// The only transfer coding that can be passed on is chunked: a body in another one cannot be told apart from its framing
-/// (RFC 9112, 6.1: 501). hyper refuses one that does not end in chunked.
+/// The only transfer coding of a request that can be passed on is chunked, said once: a body in another one cannot be told apart from its
+/// framing (RFC 9112, 6.1: 501), and whoever reads chunked twice reads something else. hyper refuses one that does not end in chunked.
 ///
 /// # Errors
 /// `unknown_coding`.
 pub fn check_coding(headers: &HeaderMap) -> Result<(), Fault> {
-    let known = tokens(headers, &header::TRANSFER_ENCODING).all(|coding| coding.eq_ignore_ascii_case("chunked"));
-    if known { Ok(()) } else { Err(Fault::client(Kind::UnknownCoding)) }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let known = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if known && codings.next().is_none() { Ok(()) } else { Err(Fault::client(Kind::UnknownCoding)) }
+}
+
+/// An answer may be in any coding (the codec adds chunked where it is missing), but chunked can only be the last, and once (RFC 9112, 6.1).
+///
+/// # Errors
+/// `malformed_answer`.
+pub fn check_answer_coding(headers: &HeaderMap) -> Result<(), Fault> {
+    let text = headers.get_all(header::TRANSFER_ENCODING).iter().all(|value| value.to_str().is_ok());
+    let mut codings = tokens(headers, &header::TRANSFER_ENCODING);
+    let chunked_follows = codings.any(|coding| coding.eq_ignore_ascii_case("chunked")) && codings.next().is_some();
+    if text && !chunked_follows { Ok(()) } else { Err(Fault::upstream(Kind::MalformedAnswer)) }
+}
+
+/// One truth about whom a request is for: with an authority in the target, the Host says the same (RFC 9112, 3.2.2).
+pub fn agree_on_host(head: &mut Parts) {
+    let Some(authority) = head.uri.authority() else { return };
+    if let Some(host) = head.headers.get_mut(header::HOST)
+        && host.as_bytes() != authority.as_str().as_bytes()
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        *host = value;
+    }
 }
 
 /// The protocol that a request wants to upgrade to (`Connection: upgrade` and `Upgrade` together, HTTP/1.1 only).
@@ -47,8 +70,6 @@ pub fn wants_upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValu
 
 /// The end-to-end fields. `TE: trailers` stays (gRPC needs it), and so does `Transfer-Encoding`: it says that the body has no known length, and
 /// what it is coded in beside chunked (the codec frames it anew).
-///
-/// Works on a rebuilt map, because removing from a `HeaderMap` reorders it.
 #[must_use]
 pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
     let nominated: Vec<HeaderName> = tokens(&headers, &header::CONNECTION)
@@ -65,30 +86,7 @@ pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
             // Both framings: the coding counts (RFC 9112, 6.3), and the length must not travel on.
             || (chunked && *name == header::CONTENT_LENGTH)
     };
-    if !headers.keys().any(goes) {
-        return headers;
-    }
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let mut last: Option<HeaderName> = None;
-    for (name, value) in headers {
-        // `None` = another value of the field before.
-        if let Some(name) = name {
-            last = Some(name);
-        }
-        let Some(name) = &last else { continue };
-        if goes(name) {
-            continue;
-        }
-        match kept.entry(name) {
-            Entry::Occupied(mut entry) => {
-                entry.append(value);
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(value);
-            }
-        }
-    }
-    kept
+    without(headers, goes)
 }
 
 #[cfg(test)]
@@ -145,10 +143,35 @@ mod tests {
 
     #[test]
     fn chunked_is_the_only_coding() {
-        for (coding, known) in [("chunked", true), ("Chunked", true), ("gzip, chunked", false), ("identity", false)] {
-            assert_eq!(check_coding(&map(&[("transfer-encoding", coding)])).is_ok(), known, "{coding}");
+        let coding = |value| map(&[("transfer-encoding", value)]);
+        for known in ["chunked", "Chunked"] {
+            assert!(check_coding(&coding(known)).is_ok() && check_answer_coding(&coding(known)).is_ok(), "{known}");
         }
-        assert!(check_coding(&map(&[])).is_ok());
+        for unknown in ["gzip, chunked", "identity", "gzip"] {
+            assert!(
+                check_coding(&coding(unknown)).is_err() && check_answer_coding(&coding(unknown)).is_ok(),
+                "{unknown}"
+            );
+        }
+        for nonsense in ["chunked, chunked", "chunked, gzip", "chunked,"] {
+            assert!(
+                check_coding(&coding(nonsense)).is_err() && check_answer_coding(&coding(nonsense)).is_err(),
+                "{nonsense}"
+            );
+        }
+        let twice = map(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]);
+        assert!(check_coding(&twice).is_err() && check_answer_coding(&twice).is_err());
+        assert!(check_coding(&map(&[])).is_ok() && check_answer_coding(&map(&[])).is_ok());
+    }
+
+    #[test]
+    fn the_host_says_what_the_target_says() {
+        for (uri, host, said) in [("http://a:1/", "b", "a:1"), ("/", "b", "b")] {
+            let request = http::Request::builder().uri(uri).header("host", host).body(()).unwrap();
+            let mut head = request.into_parts().0;
+            agree_on_host(&mut head);
+            assert_eq!(listed(&head.headers), [("host".to_owned(), said.to_owned())]);
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use http::{Version, header::EXPECT, request::Parts};
 use send_wrapper::SendWrapper;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::trailers::{LastChunk, Trailers};
 use crate::upstream::interim::Interims;
 
 /// What hyper writes, byte for byte.
@@ -29,6 +30,8 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 #[derive(Debug, Default)]
 pub struct Interim {
     endpoints: Rc<Interims>,
+    /// Trailers of the answer that is being written.
+    trailers: Rc<Trailers>,
     /// The request under way may be answered with 1xx: its client speaks 1.1 (RFC 9110, 15.2).
     relays: Cell<bool>,
     /// If hyper's next words are its own 100, they are not said.
@@ -40,9 +43,11 @@ pub struct Interim {
 }
 
 impl Interim {
-    /// A request has come. One that expects a 100 waits until the answer before it has left hyper's buffer, so that hyper's own 100 is known by
-    /// its place and not by its looks, which a body could have as well.
+    /// A request has come. One behind an answer with trailers waits until those are out, so that they get into the last chunk of their own answer.
+    /// One that expects a 100 waits until the answer before it has left hyper's buffer, so that hyper's own 100 is known by its place and not by
+    /// its looks, which a body could have as well.
     pub async fn begin(&self, head: &Parts) {
+        self.trailers.written().await;
         self.relays.set(head.version == Version::HTTP_11);
         let expects = self.relays.get() && head.headers.contains_key(EXPECT);
         if expects {
@@ -62,6 +67,12 @@ impl Interim {
     #[must_use]
     pub fn relay(&self) -> Option<Rc<Interims>> {
         self.relays.get().then(|| Rc::clone(&self.endpoints))
+    }
+
+    /// Where the answer puts its trailers; `None` if its client knows no chunks.
+    #[must_use]
+    pub fn trailers(&self) -> Option<Rc<Trailers>> {
+        self.relays.get().then(|| Rc::clone(&self.trailers))
     }
 
     /// Whether nothing has been begun on the connection that is not written to its end.
@@ -84,13 +95,15 @@ impl Interim {
 pub struct ClientIo<IO> {
     inner: IO,
     interim: SendWrapper<Rc<Interim>>,
+    last_chunk: LastChunk,
 }
 
 impl<IO> ClientIo<IO> {
     /// Over the client's connection.
     #[must_use]
     pub fn new(inner: IO, interim: Rc<Interim>) -> Self {
-        Self { inner, interim: SendWrapper::new(interim) }
+        let last_chunk = LastChunk::new(Rc::clone(&interim.trailers));
+        Self { inner, interim: SendWrapper::new(interim), last_chunk }
     }
 }
 
@@ -117,7 +130,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ClientIo<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(self.poll_before(cx, buf))? {
-            0 => Pin::new(&mut self.inner).poll_write(cx, buf),
+            0 => {
+                let this = &mut *self;
+                match this.last_chunk.is_due() {
+                    true => this.last_chunk.poll_write(cx, &mut this.inner, buf),
+                    false => Pin::new(&mut this.inner).poll_write(cx, buf),
+                }
+            }
             swallowed => Poll::Ready(Ok(swallowed)),
         }
     }
@@ -129,7 +148,14 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
     ) -> Poll<io::Result<usize>> {
         // hyper's own 100 stands in its buffer of heads, which comes first, and whole.
         match ready!(self.poll_before(cx, bufs.first().map_or(&[], |buf| buf)))? {
-            0 => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
+            0 => {
+                let this = &mut *self;
+                let first = || bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+                match this.last_chunk.is_due() {
+                    true => this.last_chunk.poll_write(cx, &mut this.inner, first()),
+                    false => Pin::new(&mut this.inner).poll_write_vectored(cx, bufs),
+                }
+            }
             swallowed => Poll::Ready(Ok(swallowed)),
         }
     }
@@ -140,6 +166,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        ready!(this.last_chunk.poll_flush(cx, &mut this.inner))?;
         this.interim.flushed();
         this.interim.endpoints.wake_later(cx);
         ready!(this.interim.endpoints.poll_write(cx, &mut this.inner))?;

@@ -16,4 +16,5 @@ pub mod primary;
 pub mod request_body;
 pub mod respond;
 pub mod serve;
+pub mod trailers;
 pub mod tunnel;

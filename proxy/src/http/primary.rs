@@ -16,6 +16,7 @@ use super::{
 use crate::{
     codec::{Incoming, ResetCode as _, caller::Caller},
     fault::{Fault, Kind},
+    net::Class,
     route::Endpoint,
     upstream::{
         balance,
@@ -68,7 +69,8 @@ impl Primary<'_> {
         let mut tries = 0;
         let protocol = Protocol::of(request.version());
         loop {
-            let key = Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, protocol };
+            let key =
+                Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, class: Class::Primary, protocol };
             let in_flight = endpoint.begin();
             let mut connection = match self.connect(key).await {
                 Ok(connection) => connection,

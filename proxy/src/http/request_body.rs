@@ -12,10 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{
-    codec::{self, Incoming},
-    shadow::queue::Sink,
-};
+use crate::{codec::Incoming, patience::UnderWay, shadow::queue::Sink};
 
 /// How far a request's body has come on its way to the endpoint's connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,26 +30,33 @@ pub enum Progress {
 pub type BodyProgress = Rc<Cell<Progress>>;
 
 /// The client's body on its way to the endpoint.
-pub struct RequestBody {
-    inner: Option<Incoming>,
+pub struct RequestBody<B = Incoming> {
+    inner: Option<B>,
     sinks: Vec<Sink>,
     progress: BodyProgress,
     /// Counts its bytes, if somebody wants to know.
     counted: Option<Rc<Cell<u64>>>,
+    /// Held until the client has sent everything.
+    under_way: Option<UnderWay>,
 }
 
-impl std::fmt::Debug for RequestBody {
+impl<B> std::fmt::Debug for RequestBody<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestBody").field("inner", &self.inner).field("sinks", &self.sinks).finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("sinks", &self.sinks).finish_non_exhaustive()
     }
 }
 
-impl RequestBody {
-    /// Copies what passes into `sinks` and adds its length to `counted`.
+impl<B: Body<Data = Bytes> + Unpin> RequestBody<B> {
+    /// Copies what passes into `sinks` and adds its length to `counted`; the request is `under_way` until all has come.
     #[must_use]
-    pub fn new(inner: Incoming, sinks: Vec<Sink>, counted: Option<Rc<Cell<u64>>>) -> (Self, BodyProgress) {
+    pub fn new(
+        inner: B,
+        sinks: Vec<Sink>,
+        counted: Option<Rc<Cell<u64>>>,
+        under_way: Option<UnderWay>,
+    ) -> (Self, BodyProgress) {
         let progress = BodyProgress::default();
-        let mut body = Self { inner: Some(inner), sinks, progress: Rc::clone(&progress), counted };
+        let mut body = Self { inner: Some(inner), sinks, progress: Rc::clone(&progress), counted, under_way };
         if body.is_end_stream() {
             body.finish();
         }
@@ -62,22 +66,29 @@ impl RequestBody {
     /// No body: for a request that is sent a second time.
     #[must_use]
     pub fn empty() -> Self {
-        Self { inner: None, sinks: Vec::new(), progress: Rc::new(Cell::new(Progress::Sent)), counted: None }
+        Self {
+            inner: None,
+            sinks: Vec::new(),
+            progress: Rc::new(Cell::new(Progress::Sent)),
+            counted: None,
+            under_way: None,
+        }
     }
 
     fn finish(&mut self) {
         self.progress.set(Progress::Sent);
+        self.under_way = None;
         for sink in self.sinks.drain(..) {
             sink.complete();
         }
     }
 }
 
-impl Body for RequestBody {
+impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
     type Data = Bytes;
-    type Error = codec::Error;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, codec::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
         match &frame {
@@ -99,6 +110,7 @@ impl Body for RequestBody {
             }
             Some(Err(_)) => {
                 self.progress.set(Progress::Broken);
+                self.under_way = None;
                 // Dropping the sinks cancels the shadows.
                 self.sinks.clear();
             }

@@ -32,6 +32,7 @@ pub fn start(
 ) -> Response<AnswerBody> {
     let upstream = hyper::upgrade::on(&mut response);
     connection.worker.counters.tunnel.inc();
+    connection.patience.pass_through();
     let connection = Rc::clone(connection);
     tokio::task::spawn_local(async move {
         // The endpoint is busy for as long as the tunnel lives.
@@ -44,6 +45,7 @@ pub fn start(
         };
         let result = tokio::select! {
             result = bytes => result,
+            _ = connection.patience.expired() => Ok(()),
             () = connection.cut() => Ok(()),
         };
         if let Err(error) = result {

@@ -5,7 +5,10 @@ use std::{
     io,
     net::Shutdown,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,7 +26,15 @@ const KEEPALIVE: TcpKeepalive =
 
 /// A shared TCP connection. One task at a time reads, one writes.
 #[derive(Clone, Debug)]
-pub struct ClientStream(Arc<TcpStream>);
+pub struct ClientStream(Arc<Socket>);
+
+/// The marks are plain stores; whoever wants to know takes them away.
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    read: AtomicBool,
+    wrote: AtomicBool,
+}
 
 impl ClientStream {
     /// Sets the connection up for a proxy: no waiting for more bytes, and probes while it is silent.
@@ -33,12 +44,22 @@ impl ClientStream {
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
-        Ok(Self(Arc::new(stream)))
+        Ok(Self(Arc::new(Socket { stream, read: AtomicBool::new(false), wrote: AtomicBool::new(false) })))
+    }
+
+    /// Whether bytes have been read since the last time that somebody asked.
+    pub fn take_read(&self) -> bool {
+        self.0.read.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether bytes have been written since the last time that somebody asked.
+    pub fn take_wrote(&self) -> bool {
+        self.0.wrote.swap(false, Ordering::Relaxed)
     }
 
     /// Resolves when the connection is broken (reset, or the client is gone), also while nobody reads. Half a close is no break.
     pub async fn broken(&self) {
-        if self.0.ready(Interest::ERROR).await.is_err() {
+        if self.0.stream.ready(Interest::ERROR).await.is_err() {
             std::future::pending().await
         }
     }
@@ -46,16 +67,19 @@ impl ClientStream {
     /// Closes with RST instead of FIN as soon as nobody holds it any more.
     pub fn reset(&self) {
         // A failure means that the peer has reset it already.
-        let _ = self.0.set_zero_linger();
+        let _ = self.0.stream.set_zero_linger();
     }
 }
 
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buf.initialize_unfilled()) {
+            ready!(self.0.stream.poll_read_ready(cx))?;
+            match self.0.stream.try_read(buf.initialize_unfilled()) {
                 Ok(count) => {
+                    if count > 0 {
+                        self.0.read.store(true, Ordering::Relaxed);
+                    }
                     buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
@@ -73,10 +97,13 @@ impl ClientStream {
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
+            ready!(self.0.stream.poll_write_ready(cx))?;
+            match write(&self.0.stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                result => {
+                    self.0.wrote.store(true, Ordering::Relaxed);
+                    return Poll::Ready(result);
+                }
             }
         }
     }
@@ -104,7 +131,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+        match SockRef::from(&self.0.stream).shutdown(Shutdown::Write) {
             // The peer was faster.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             result => Poll::Ready(result),

@@ -19,7 +19,7 @@ use nix::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpSocket, sync::oneshot};
 
-use super::{Mark, NetError, Netns, NetnsCookie, sys};
+use super::{Dscp, Mark, NetError, Netns, NetnsCookie, sys};
 
 /// Address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,41 +50,32 @@ impl Family {
 pub enum Class {
     /// Carries a primary: left as the kernel makes it.
     Primary,
-    /// Carries a shadow: its packets have the shadows' DSCP, so that a network can drop them first.
-    Shadow,
+    /// Carries shadows: it yields on the wire and in memory. Its packets have this code point, so that a network can drop them first, and its
+    /// buffers are small.
+    Shadow(Dscp),
 }
 
-/// How sockets are set up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FactoryOptions {
-    /// What every socket carries.
-    pub mark: Mark,
-    /// Differentiated services code point of shadows, 0 to 63; 0 = leave as is. 1 is Lower Effort (RFC 8622).
-    pub shadow_dscp: u8,
-}
-
-impl Default for FactoryOptions {
-    fn default() -> Self {
-        Self { mark: Mark::default(), shadow_dscp: 1 }
-    }
-}
+/// What the kernel may hold of a shadow in each direction; it counts its own bookkeeping as well and doubles the number for that (socket(7)).
+const SHADOW_BUFFER: usize = 128 << 10;
+/// Unsent bytes of a shadow above which its socket takes no more: they wait where they are counted, and can be given up.
+const SHADOW_UNSENT: u32 = 16 << 10;
 
 /// A handle to the factory's thread; clones share it. The thread ends with the last handle.
 #[derive(Clone, Debug)]
 pub struct SocketFactory {
     jobs: mpsc::Sender<(Arc<Netns>, Work)>,
-    options: FactoryOptions,
+    mark: Mark,
 }
 
 /// What to do inside a namespace, told whether it could be entered.
 struct Work(Box<dyn FnOnce(Result<(), NetError>) + Send>);
 
 impl SocketFactory {
-    /// Starts the thread.
+    /// Starts the thread; every socket will carry `mark`.
     ///
     /// # Errors
     /// If the own namespace cannot be opened or the thread cannot be started.
-    pub fn start(options: FactoryOptions) -> Result<Self, NetError> {
+    pub fn start(mark: Mark) -> Result<Self, NetError> {
         let home = Netns::open("/proc/self/ns/net")?;
         let (jobs, queue) = mpsc::channel::<(Arc<Netns>, Work)>();
         thread::Builder::new()
@@ -99,7 +90,7 @@ impl SocketFactory {
                 path: "/proc/self/ns/net".into(),
                 source,
             })?;
-        Ok(Self { jobs, options })
+        Ok(Self { jobs, mark })
     }
 
     /// A non-blocking TCP socket of the namespace, not connected. It carries our mark; a shadow's also its DSCP.
@@ -107,18 +98,20 @@ impl SocketFactory {
     /// # Errors
     /// If the namespace cannot be entered or the socket not made; `EMFILE` is one of the reasons.
     pub async fn stream(&self, netns: &Arc<Netns>, family: Family, class: Class) -> Result<TcpSocket, NetError> {
-        let FactoryOptions { mark, shadow_dscp } = self.options;
+        let mark = self.mark;
         let socket = self
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
                 socket.set_mark(mark.value)?;
-                if class == Class::Shadow && shadow_dscp != 0 {
-                    // The code point is the upper six bits of the field (RFC 2474 3).
-                    let field = u32::from(shadow_dscp) << 2;
-                    match family {
-                        Family::V4 => socket.set_tos_v4(field)?,
-                        Family::V6 => socket.set_tclass_v6(field)?,
-                    }
+                if let Class::Shadow(_) = class {
+                    socket.set_send_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_recv_buffer_size(SHADOW_BUFFER)?;
+                    socket.set_tcp_notsent_lowat(SHADOW_UNSENT)?;
+                }
+                match (class, family) {
+                    (Class::Primary | Class::Shadow(Dscp::UNCHANGED), _) => {}
+                    (Class::Shadow(dscp), Family::V4) => socket.set_tos_v4(dscp.field())?,
+                    (Class::Shadow(dscp), Family::V6) => socket.set_tclass_v6(dscp.field())?,
                 }
                 Ok(socket)
             })
@@ -131,7 +124,7 @@ impl SocketFactory {
     /// # Errors
     /// As for [`SocketFactory::stream`]; `EADDRNOTAVAIL` and `EAFNOSUPPORT` tell that the namespace has no such address or family.
     pub async fn listener(&self, netns: &Arc<Netns>, address: SocketAddr) -> Result<TcpListener, NetError> {
-        let mark = self.options.mark;
+        let mark = self.mark;
         self.inside(netns, "open a listener", move || {
             let family = Family::of(&address);
             let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;

@@ -4,10 +4,11 @@
 //! Never: HTTP, BPF maps, decisions about routing.
 //!
 //! [`netns`] names a namespace, [`factory`] makes sockets inside it (the only place that enters another namespace), [`listener`] opens a
-//! pod's listeners, [`mark`] says which sockets are ours, [`rlimit`] makes room for descriptors, [`sys`] holds the unsafe calls.
+//! pod's listeners, [`mark`] says which sockets are ours, [`dscp`] which packets may be dropped first, [`rlimit`] makes room for descriptors, [`sys`] holds the unsafe calls.
 
 pub mod addr;
 pub mod client_stream;
+pub mod dscp;
 pub mod factory;
 pub mod listener;
 pub mod mark;
@@ -18,7 +19,8 @@ pub mod rlimit;
 mod sys;
 
 pub use addr::NetnsCookie;
-pub use factory::{Class, FactoryOptions, Family, SocketFactory};
+pub use dscp::Dscp;
+pub use factory::{Class, Family, SocketFactory};
 pub use listener::Listeners;
 pub use mark::Mark;
 pub use netns::{Netns, NetnsId};

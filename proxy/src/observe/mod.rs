@@ -10,3 +10,4 @@ pub mod metrics;
 pub mod process;
 pub mod telemetry;
 pub mod timestamp;
+pub mod unmirrorable;

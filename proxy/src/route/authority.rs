@@ -1,5 +1,7 @@
 //! Whom a request is for (RFC 9112, 3.2 and 3.3).
 
+use std::net::Ipv6Addr;
+
 use http::{Method, Version, header::HOST, request::Parts};
 
 use crate::fault::{Fault, Kind};
@@ -23,22 +25,49 @@ pub fn host(authority: &str) -> &str {
 /// Host. `None` for an HTTP/1.0 request that names none.
 ///
 /// # Errors
-/// `malformed` if there are several Hosts, one that is no text, or none although HTTP/1.1 demands it.
+/// `malformed` if there are several Hosts, one that is none by the grammar, or none although HTTP/1.1 demands it; and if the target has a form
+/// that is not its method's.
 pub fn of(head: &Parts) -> Result<Option<&str>, Fault> {
     const MALFORMED: Fault = Fault::client(Kind::Malformed);
     let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+    let host = hosts.next().map(|value| value.to_str()).transpose().map_err(|_| MALFORMED)?;
+    let missing = host.is_none() && head.version == Version::HTTP_11 && head.method != Method::CONNECT;
+    if missing || hosts.next().is_some() || !has_its_methods_form(head) {
         return Err(MALFORMED);
     }
-    if let Some(authority) = head.uri.authority() {
-        return Ok(Some(authority.as_str()));
+    let target = head.uri.authority().map(http::uri::Authority::as_str);
+    // What does not count must make sense as well: whoever comes after us may look at it.
+    if [host, target].into_iter().flatten().all(is_valid) { Ok(target.or(host)) } else { Err(MALFORMED) }
+}
+
+/// RFC 9112, 3.2: only CONNECT has an authority for its target, only OPTIONS an asterisk.
+fn has_its_methods_form(head: &Parts) -> bool {
+    let uri = &head.uri;
+    let authority_form = uri.authority().is_some() && uri.scheme().is_none();
+    authority_form == (head.method == Method::CONNECT) && (uri.path() != "*" || head.method == Method::OPTIONS)
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, 7.2; RFC 3986, 3.2.2), also without a host. A user name before it is an error (RFC 9110, 4.2.4).
+fn is_valid(authority: &str) -> bool {
+    let (name, port) = authority.split_at(port_start(authority).unwrap_or(authority.len()));
+    let port = port.strip_prefix(':').unwrap_or_default();
+    let valid_port = port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok());
+    let valid_name = match name.strip_prefix('[') {
+        Some(literal) => literal.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        None => is_registered_name(name.as_bytes()),
+    };
+    valid_port && valid_name
+}
+
+fn is_registered_name(mut name: &[u8]) -> bool {
+    while let [byte, rest @ ..] = name {
+        name = match (byte, rest) {
+            (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            (byte, rest) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
+            _ => return false,
+        };
     }
-    match host {
-        Some(value) => value.to_str().map(Some).map_err(|_| MALFORMED),
-        None if head.version == Version::HTTP_11 && head.method != Method::CONNECT => Err(MALFORMED),
-        None => Ok(None),
-    }
+    true
 }
 
 #[cfg(test)]
@@ -68,6 +97,57 @@ mod tests {
         assert_eq!(of(&head("/", &[], Version::HTTP_11)), Err(malformed));
         assert_eq!(of(&head("/", &["a", "a"], Version::HTTP_11)), Err(malformed));
         assert_eq!(of(&head("/", &[], Version::HTTP_10)), Ok(None));
+    }
+
+    /// Fails if a Host is taken that another server may read differently, or a usual one is refused.
+    #[test]
+    fn a_host_is_valid_or_nobody_is_asked() {
+        for valid in
+            ["httpbin", "HTTPBIN.mirror.svc:8000", "a_b", "10.0.0.1:80", "[fd00::1]:80", "[::1]", "a%2Db", "a:", ""]
+        {
+            assert_eq!(of(&head("/", &[valid], Version::HTTP_11)), Ok(Some(valid)));
+        }
+        for invalid in [
+            "a b",
+            "a/b",
+            "u@a",
+            "a:b",
+            "a:65536",
+            "a:-1",
+            "a:8 0",
+            "a:1:2",
+            "a%2",
+            "a%zz",
+            "[::1",
+            "::1",
+            "[a]",
+            "[::1]x:80",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a\tb",
+            "\"a\"",
+            "<a>",
+        ] {
+            assert!(of(&head("/", &[invalid], Version::HTTP_11)).is_err(), "{invalid}");
+            assert!(of(&head("http://a/", &[invalid], Version::HTTP_11)).is_err(), "{invalid} beside a target");
+        }
+        assert!(of(&head("http://u@a/", &["a"], Version::HTTP_11)).is_err());
+        assert!(of(&head("http://a/", &[], Version::HTTP_11)).is_err(), "HTTP/1.1 without a Host");
+    }
+
+    #[test]
+    fn a_target_has_its_methods_form() {
+        let of_form = |method: Method, uri: &str| {
+            let mut head = head(uri, &["a"], Version::HTTP_11);
+            head.method = method;
+            of(&head).is_ok()
+        };
+        assert!(
+            of_form(Method::CONNECT, "a:443") && of_form(Method::OPTIONS, "*") && of_form(Method::GET, "http://a/")
+        );
+        assert!(!of_form(Method::GET, "a:443") && !of_form(Method::GET, "*"));
+        assert!(!of_form(Method::CONNECT, "/") && !of_form(Method::CONNECT, "http://a:443/"));
     }
 
     #[test]

@@ -5,11 +5,15 @@
 
 pub mod authority;
 pub mod endpoint;
+pub mod header_ops;
 pub mod matching;
 pub mod rule;
+pub mod shadow_settings;
 pub mod table;
 pub mod weight;
 
 pub use endpoint::{Destination, Endpoint, Unroutable};
-pub use rule::{Mirror, Rule, ShadowSettings};
+pub use header_ops::HeaderOps;
+pub use rule::{Mirror, Rule};
+pub use shadow_settings::{Methods, SampleBy, ShadowSettings};
 pub use table::{PortProtocol, Table, VirtualHost};

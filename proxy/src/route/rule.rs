@@ -1,8 +1,8 @@
 //! One `http[]` entry of a VirtualService, compiled.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{Destination, matching::RequestMatch, weight::Weighted};
+use super::{Destination, ShadowSettings, matching::RequestMatch, weight::Weighted};
 use crate::observe::metrics::{MirrorMetrics, RuleMetrics};
 
 /// A rule: what it matches, where the primary goes, what is mirrored.
@@ -33,28 +33,4 @@ pub struct Mirror {
     pub settings: ShadowSettings,
     /// Its counters and gauges; they live on through reloads.
     pub metrics: Arc<MirrorMetrics>,
-}
-
-/// Limits and looks of a mirror's shadows, from its ShadowPolicy or the process's defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShadowSettings {
-    /// Appended to the Host, before the port.
-    pub host_suffix: Arc<str>,
-    /// From the shadow's first byte to the last byte of its answer.
-    pub timeout: Duration,
-    /// Shadows of one mirror under way at once on this node.
-    pub max_concurrent: u32,
-    /// Unsent body bytes that one shadow may hold.
-    pub buffer_bytes: usize,
-}
-
-impl Default for ShadowSettings {
-    fn default() -> Self {
-        Self {
-            host_suffix: "-shadow".into(),
-            timeout: Duration::from_secs(10),
-            max_concurrent: 128,
-            buffer_bytes: 1 << 20,
-        }
-    }
 }

@@ -4,12 +4,14 @@
 //! Never: an error to the primary, or anything that the primary awaits.
 //!
 //! `plan` decides per mirror at the request's start, `queue` carries body chunks from the primary's body to the shadow's, `send` performs the
-//! shadow, `answer` reads what comes back, `ticket` sees to it that each is counted once, `budget` bounds the node's memory, `overload` puts shadows last when
-//! the CPU is short, `sample` and `host` are the arithmetic.
+//! shadow, `answer` reads what comes back, `ticket` sees to it that each is counted once, `budget` bounds the node's memory (`chunk` is what it counts), `overload` puts shadows last when
+//! the CPU is short, `key`, `sample` and `host` are the arithmetic.
 
 mod answer;
 pub mod budget;
+pub mod chunk;
 pub mod host;
+pub mod key;
 pub mod outcome;
 pub mod overload;
 pub mod plan;

@@ -9,24 +9,26 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{
     budget::Budget,
+    key::{self, Chances},
     outcome::{Ended, Outcome},
     queue::{self, Failure, QueueBody, Sink},
-    sample::Draw,
     ticket::Ticket,
 };
 use crate::route::{Endpoint, Mirror, Unroutable};
 
 /// What the decision needs to know of a request.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate {
+pub struct Candidate<'a> {
     /// It carries the marker of a shadow.
     pub is_shadow: bool,
     /// CONNECT or an upgrade.
     pub is_tunnel: bool,
     /// The worker is short of CPU.
     pub is_overload: bool,
-    /// The draw that all mirrors of the request share.
-    pub draw: Draw,
+    /// Its head, as the client sent it: its method and what it is sampled by.
+    pub head: &'a Parts,
+    /// What chance says of it; the same for all mirrors.
+    pub chances: Chances,
 }
 
 /// A shadow that may start.
@@ -56,14 +58,17 @@ pub struct Limits {
 }
 
 /// Why the mirror does not take the request, in the order in which an operator would ask.
-fn refuse(mirror: &Mirror, candidate: Candidate) -> Result<Arc<[Arc<Endpoint>]>, Outcome> {
+fn refuse(mirror: &Mirror, candidate: Candidate<'_>) -> Result<Arc<[Arc<Endpoint>]>, Outcome> {
     if candidate.is_shadow {
         return Err(Outcome::Loop);
     }
     if candidate.is_tunnel {
         return Err(Outcome::NotMirrorable);
     }
-    if !candidate.draw.takes(mirror.sample_ppm) {
+    if !mirror.settings.methods.include(&candidate.head.method) {
+        return Err(Outcome::MethodExcluded);
+    }
+    if !key::draw(&mirror.settings.sampling, candidate.head, &candidate.chances).takes(mirror.sample_ppm) {
         return Err(Outcome::SampledOut);
     }
     match &mirror.destination.endpoints {
@@ -76,7 +81,12 @@ fn refuse(mirror: &Mirror, candidate: Candidate) -> Result<Arc<[Arc<Endpoint>]>,
 
 /// Counts a candidate for each mirror and returns the shadows that may start, with the ends that the primary's body feeds.
 #[must_use]
-pub fn plan(mirrors: &[Arc<Mirror>], candidate: Candidate, body: &SizeHint, limits: &Limits) -> (Shadows, Vec<Sink>) {
+pub fn plan(
+    mirrors: &[Arc<Mirror>],
+    candidate: Candidate<'_>,
+    body: &SizeHint,
+    limits: &Limits,
+) -> (Shadows, Vec<Sink>) {
     let mut shadows = Vec::new();
     let mut sinks = Vec::new();
     for mirror in mirrors {

@@ -8,18 +8,20 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{budget::Budget, outcome::Outcome};
+use super::{
+    budget::Budget,
+    chunk::{Account, Chunk},
+    outcome::Outcome,
+};
 use crate::codec::ResetCode;
-
-/// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
-const OVERHEAD: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -35,18 +37,17 @@ enum State {
 
 #[derive(Debug)]
 struct Inner {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     trailers: Option<HeaderMap>,
-    unsent: usize,
-    /// What the unsent chunks cost the node's budget.
-    charged: usize,
+    account: Arc<Account>,
     /// Bytes handed to the shadow's connection.
     sent: u64,
     limit: usize,
-    budget: Budget,
     state: State,
     /// The request's length, if its head says so.
     remaining: Option<u64>,
+    /// The shadow's connection has been told that there is no more.
+    told: bool,
     body_waker: Option<Waker>,
     failure_waker: Option<Waker>,
 }
@@ -54,17 +55,10 @@ struct Inner {
 impl Inner {
     fn fail(&mut self, outcome: Outcome) {
         if self.state == State::Open {
-            self.clear();
+            self.chunks.clear();
             self.state = State::Failed(outcome);
             self.wake();
         }
-    }
-
-    fn clear(&mut self) {
-        self.budget.give(self.charged);
-        self.charged = 0;
-        self.unsent = 0;
-        self.chunks.clear();
     }
 
     fn wake(&mut self) {
@@ -72,17 +66,6 @@ impl Inner {
             waker.wake();
         }
     }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
-/// What a chunk costs the node: its bytes, its place in the queue, and its share of the buffer that it keeps alive.
-fn cost(chunk: &Bytes) -> usize {
-    chunk.len() + OVERHEAD
 }
 
 /// The primary's end. Dropping it before [`Sink::complete`] ends the shadow as `cancelled`.
@@ -97,19 +80,18 @@ pub struct QueueBody(Rc<RefCell<Inner>>);
 #[derive(Debug)]
 pub struct Failure(Rc<RefCell<Inner>>);
 
-/// A queue that holds at most `limit` unsent bytes. `size` is what the head says of the body's length.
+/// A queue that holds at most `limit` bytes that the connection has not written yet. `size` is what the head says of the body's length.
 #[must_use]
 pub fn channel(limit: usize, budget: Budget, size: &SizeHint) -> (Sink, QueueBody, Failure) {
     let inner = Rc::new(RefCell::new(Inner {
         chunks: VecDeque::new(),
         trailers: None,
-        unsent: 0,
-        charged: 0,
         sent: 0,
+        account: Account::new(budget),
         limit,
-        budget,
         state: State::Open,
         remaining: size.exact(),
+        told: false,
         body_waker: None,
         failure_waker: None,
     }));
@@ -124,18 +106,15 @@ impl Sink {
         if inner.state != State::Open || chunk.is_empty() {
             return;
         }
-        let cost = cost(chunk);
-        if inner.unsent + chunk.len() > inner.limit {
+        if inner.account.unsent() + chunk.len() > inner.limit {
             inner.fail(Outcome::TooSlow);
-        } else if !inner.budget.take(cost) {
-            inner.fail(Outcome::ShedMemory);
-        } else {
-            inner.unsent += chunk.len();
-            inner.charged += cost;
-            inner.chunks.push_back(chunk.clone());
+        } else if let Some(chunk) = inner.account.charge(chunk) {
+            inner.chunks.push_back(chunk);
             if let Some(waker) = inner.body_waker.take() {
                 waker.wake();
             }
+        } else {
+            inner.fail(Outcome::ShedMemory);
         }
     }
 
@@ -184,19 +163,23 @@ impl Failure {
         self.0.borrow().sent
     }
 
-    /// The whole request has been handed to the shadow's connection.
+    /// The shadow's connection has written the whole request: nothing is left in the queue or in hyper's hands.
     #[must_use]
     pub fn is_sent(&self) -> bool {
         let inner = self.0.borrow();
-        inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none()
+        inner.state == State::Complete && inner.account.unsent() == 0 && inner.trailers.is_none()
     }
 }
 
 impl Drop for Failure {
     fn drop(&mut self) {
         let mut inner = self.0.borrow_mut();
-        inner.clear();
+        inner.chunks.clear();
         inner.state = State::Unwanted;
+        // A connection that waits for more of the body learns that there is none.
+        if let Some(waker) = inner.body_waker.take() {
+            waker.wake();
+        }
     }
 }
 
@@ -212,19 +195,16 @@ impl ResetCode for GivenUp {
 }
 
 impl Body for QueueBody {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = GivenUp;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Chunk>, GivenUp>>> {
         let mut inner = self.0.borrow_mut();
         if let Some(chunk) = inner.chunks.pop_front() {
-            let cost = cost(&chunk);
-            inner.unsent -= chunk.len();
-            inner.sent += chunk.len() as u64;
-            inner.charged -= cost;
-            inner.budget.give(cost);
+            let length = chunk.remaining() as u64;
+            inner.sent += length;
             if let Some(remaining) = &mut inner.remaining {
-                *remaining = remaining.saturating_sub(chunk.len() as u64);
+                *remaining = remaining.saturating_sub(length);
             }
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
@@ -233,14 +213,19 @@ impl Body for QueueBody {
                 inner.body_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
-            State::Complete => Poll::Ready(inner.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            State::Complete => {
+                inner.told = true;
+                Poll::Ready(inner.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             State::Failed(_) | State::Unwanted => Poll::Ready(Some(Err(GivenUp))),
         }
     }
 
+    /// A body of unknown length is not over before its end was asked for: its framing is the primary's, also if it turns out to be empty.
     fn is_end_stream(&self) -> bool {
         let inner = self.0.borrow();
-        inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none()
+        let over = inner.state == State::Complete && inner.chunks.is_empty() && inner.trailers.is_none();
+        over && (inner.told || inner.remaining.is_some())
     }
 
     fn size_hint(&self) -> SizeHint {

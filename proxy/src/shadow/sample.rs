@@ -1,4 +1,4 @@
-//! Which requests are mirrored. One draw per request serves all mirrors of its rule, so the sample of a smaller percentage lies inside that
+//! Which requests are mirrored. One draw per request (`key` says whose) serves all mirrors of its rule, so the sample of a smaller percentage lies inside that
 //! of a larger one; the weighted choice of the primary uses a draw of its own, so the two are independent (in Envoy they are not).
 
 /// The whole: 100 % in parts per million.

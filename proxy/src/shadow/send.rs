@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     enrol::EnrolledPod,
-    net::addr::OriginalDst,
+    net::{Class, addr::OriginalDst},
     observe::access_log::{RequestId, Requested, ShadowLine},
     route::ShadowSettings,
     upstream::{
         balance,
-        connection::{Connection, Unanswered},
+        connection::{Connection, Leash, Unanswered},
         pool::{Key, Protocol},
     },
     worker::Worker,
@@ -62,7 +62,12 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
     let request = rewrite(head, body, &mirror.settings);
     let logged = requested.map(|requested| (requested, host::of(&request)));
-    let key = Key { pod: origin.pod.cookie, endpoint: endpoint.address, protocol: Protocol::of(request.version()) };
+    let key = Key {
+        pod: origin.pod.cookie,
+        endpoint: endpoint.address,
+        class: Class::Shadow(mirror.settings.dscp),
+        protocol: Protocol::of(request.version()),
+    };
     let mut answer = Answer::default();
     // However often a connection has to be made: a shadow's whole life is bounded.
     let life = worker.shared.settings.connect_timeout.saturating_add(mirror.settings.timeout);
@@ -78,7 +83,8 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     if answer.cut {
         mirror.metrics.answer_cut();
     }
-    if let (Ended::Answered(_), Some(connection), true) = (ended, connection, failure.is_sent()) {
+    if let (Ended::Answered(_), Some((leash, connection)), true) = (ended, connection, failure.is_sent()) {
+        leash.let_go();
         worker.shadows.give_back(&origin.pod, key, connection);
     }
     if let Some((requested, host)) = logged {
@@ -101,9 +107,11 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     ticket.end(ended);
 }
 
-/// The head that v2 sees: Host with suffix, the marker, and nothing else changed.
+/// The head that v2 sees: Host with suffix, the marker, what the policy does to its fields, and nothing else changed. Made once for each
+/// shadow, whatever its method or body.
 fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Request<QueueBody> {
     host::append(&mut head, &settings.host_suffix);
+    settings.headers.apply(&mut head.headers);
     head.headers.insert(MARKER, HeaderValue::from_static("true"));
     Request::from_parts(head, body)
 }
@@ -116,12 +124,13 @@ async fn attempt(
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
-) -> (Ended, Option<Connection<QueueBody>>) {
+) -> (Ended, Option<(Leash, Connection<QueueBody>)>) {
     let worker = &origin.worker;
     loop {
         let Ok(mut connection) = worker.shadows.take(worker, &origin.pod, key).await else {
             return (Ended::Without(Outcome::ConnectFailed), None);
         };
+        let leash = connection.leash();
         let exchange = async {
             let response = connection.send(request, None).await?;
             let status = response.status().as_u16();
@@ -133,7 +142,7 @@ async fn attempt(
             Err(_) => return (Ended::Without(Outcome::Timeout), None),
         };
         match result {
-            Ok(ended) => return (ended, Some(connection).filter(|_| !answer.cut)),
+            Ok(ended) => return (ended, Some((leash, connection)).filter(|_| !answer.cut)),
             Err(Unanswered { unprocessed: Some(unsent), .. }) => request = unsent,
             Err(_) => return (Ended::Without(Outcome::Reset), None),
         }

@@ -27,7 +27,7 @@ pub async fn open(
     }
     let factory = match class {
         Class::Primary => &worker.shared.factory,
-        Class::Shadow => &worker.shared.shadow_factory,
+        Class::Shadow(_) => &worker.shared.shadow_factory,
     };
     let connect = async {
         let socket = factory.stream(&pod.netns, Family::of(&address), class).await?;

@@ -2,7 +2,6 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 
@@ -18,17 +17,43 @@ use crate::{
     codec::{self, Incoming, ResetCode, caller::Caller},
     enrol::EnrolledPod,
     fault::Fault,
-    net::{Class, addr::NetnsCookie},
+    net::addr::NetnsCookie,
     worker::Worker,
 };
 
 /// What carries one request.
 #[derive(Debug)]
-pub enum Connection<B> {
+pub enum Connection<B: Body> {
     /// A whole connection.
     Http1(Ready<B>),
     /// A stream of one. Dropped before it is given back, it is reset.
-    Http2(http2::Stream),
+    Http2(http2::Stream<B::Data>),
+}
+
+/// Gives a shadow's connection up when it is dropped: what is unsent is not kept for an endpoint that may never take it. A connection that is shared
+/// takes no more shadows then and ends with those that it has.
+#[derive(Debug)]
+pub struct Leash {
+    watch: WriteWatch,
+    shared: bool,
+    let_go: bool,
+}
+
+impl Leash {
+    /// The exchange is over on both sides: the connection may carry another, or end in peace.
+    pub fn let_go(mut self) {
+        self.let_go = true;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        match (self.let_go, self.shared) {
+            (true, _) => {}
+            (false, true) => self.watch.retire(),
+            (false, false) => self.watch.give_up(),
+        }
+    }
 }
 
 /// A request without an answer.
@@ -42,9 +67,16 @@ pub struct Unanswered<B> {
 
 impl<B> Connection<B>
 where
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Body + Unpin + 'static,
+    B::Data: Send,
     B::Error: ResetCode,
 {
+    /// What holds it while it carries a shadow.
+    #[must_use]
+    pub fn leash(&self) -> Leash {
+        Leash { watch: self.watch().clone(), shared: matches!(self, Self::Http2(_)), let_go: false }
+    }
+
     /// Tells when something was written.
     #[must_use]
     pub fn watch(&self) -> &WriteWatch {
@@ -76,24 +108,23 @@ where
     }
 }
 
-/// The connections of one worker for one class of traffic. Primaries and shadows have pools of their own, so that neither can exhaust or poison
-/// the other's.
+/// The connections of one worker. Primaries and shadows have pools of their own, so that neither can exhaust or poison the other's.
 #[derive(Debug)]
-pub struct Pools<B> {
+pub struct Pools<B: Body> {
     http1: Pool<B>,
-    http2: Rc<Streams>,
-    class: Class,
+    http2: Rc<Streams<B::Data>>,
 }
 
 impl<B> Pools<B>
 where
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Body + Unpin + 'static,
+    B::Data: Send,
     B::Error: ResetCode + Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Pools that give up what is idle for `timeout`.
     #[must_use]
-    pub fn new(class: Class, timeout: Duration) -> Self {
-        Self { http1: Pool::new(timeout), http2: Streams::new(timeout), class }
+    pub fn new(timeout: Duration) -> Self {
+        Self { http1: Pool::new(timeout), http2: Streams::new(timeout) }
     }
 
     /// A connection that is there, or a new one.
@@ -106,7 +137,7 @@ where
                 Some(ready) => Ok(Connection::Http1(ready)),
                 None => self.fresh(worker, pod, key, false).await,
             },
-            Protocol::Http2 => self.http2.take(worker, pod, key, self.class).await.map(Connection::Http2),
+            Protocol::Http2 => self.http2.take(worker, pod, key).await.map(Connection::Http2),
         }
     }
 
@@ -133,8 +164,8 @@ where
         key: Key,
         tunnel: bool,
     ) -> Result<Connection<B>, Fault> {
-        let stream = connect::open(worker, pod, key.endpoint, self.class).await?;
-        http1::handshake(stream, tunnel).await.map(Connection::Http1)
+        let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
+        http1::handshake(stream, key.class, tunnel).await.map(Connection::Http1)
     }
 
     /// The exchange is complete on both sides.

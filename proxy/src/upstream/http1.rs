@@ -1,6 +1,5 @@
 //! HTTP/1 on a connection to an endpoint: one request at a time.
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -17,6 +16,7 @@ use crate::{
         limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     },
     fault::{Fault, Kind},
+    net::Class,
 };
 
 /// A connection that can take a request.
@@ -46,17 +46,25 @@ impl<B: Body + 'static> Ready<B> {
     }
 }
 
+/// What hyper may hold of a shadow: of its answer until that is read, of its request above the chunk that it is writing.
+const SHADOW_BUFFER: usize = MAX_HEADER_BYTES;
+
 /// Starts HTTP/1 on a connection; its driver runs on this worker. `tunnel` = the connection may switch protocols.
 ///
 /// # Errors
 /// `connect_failed` if hyper refuses the connection.
-pub async fn handshake<B>(stream: TcpStream, tunnel: bool) -> Result<Ready<B>, Fault>
+pub async fn handshake<B>(stream: TcpStream, class: Class, tunnel: bool) -> Result<Ready<B>, Fault>
 where
-    B: Body<Data = Bytes> + 'static,
+    B: Body + 'static,
+    B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (io, watch) = Watched::new(stream);
-    let (sender, connection) = Builder::new()
+    let mut builder = Builder::new();
+    if let Class::Shadow(_) = class {
+        builder.max_buf_size(SHADOW_BUFFER);
+    }
+    let (sender, connection) = builder
         .preserve_header_case(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEADER_BYTES)
@@ -66,7 +74,15 @@ where
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_| Fault::upstream(Kind::ConnectFailed))?;
-    if tunnel {
+    if let Class::Shadow(_) = class {
+        let watch = watch.clone();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                _ = connection => {}
+                () = watch.given_up() => {}
+            }
+        });
+    } else if tunnel {
         tokio::task::spawn_local(async move {
             // What it ends with reaches the exchange as the answer's error.
             let _ = connection.with_upgrades().await;

@@ -5,13 +5,13 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::{Future as _, poll_fn},
+    future::{Future as _, pending, poll_fn},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::Buf;
 use h2::{
     Reason, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
@@ -33,21 +33,22 @@ use crate::{
         Incoming, ResetCode,
         caller::Caller,
         limits::{MAX_HEADER_BYTES, STREAM_WINDOW, UPSTREAM_STREAMS, UPSTREAM_WINDOW},
-        upload::Upload,
+        upload::{Piece, Upload},
     },
     fault::{Fault, Kind},
+    net::Class,
 };
 
 /// A connection that carries streams.
-pub struct Http2 {
-    sender: SendRequest<Bytes>,
+pub struct Http2<D: Buf> {
+    sender: SendRequest<Piece<D>>,
     watch: WriteWatch,
     streams: Cell<usize>,
     /// When its last stream ended.
     idle_since: Cell<Instant>,
 }
 
-impl std::fmt::Debug for Http2 {
+impl<D: Buf> std::fmt::Debug for Http2<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Http2").field("streams", &self.streams).finish_non_exhaustive()
     }
@@ -58,35 +59,45 @@ impl std::fmt::Debug for Http2 {
 ///
 /// # Errors
 /// `reset` if the connection breaks before anything could be written.
-pub async fn handshake(stream: TcpStream) -> Result<Rc<Http2>, Fault> {
+pub async fn handshake<D: Buf + 'static>(stream: TcpStream, class: Class) -> Result<Rc<Http2<D>>, Fault> {
     let (io, watch) = Watched::new(stream);
     let handshake = Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(UPSTREAM_WINDOW)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .handshake(io);
+        .handshake::<_, Piece<D>>(io);
     let (sender, driver) = handshake.await.map_err(|_| Fault::upstream(Kind::Reset))?;
+    let abandoned = matches!(class, Class::Shadow(_)).then(|| watch.clone());
     spawn_local(async move {
+        let abandoned = async {
+            match &abandoned {
+                Some(watch) => watch.given_up().await,
+                None => pending().await,
+            }
+        };
         // Every stream hears of it by itself.
-        if let Err(error) = driver.await {
-            tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
+        tokio::select! {
+            ended = driver => if let Err(error) = ended {
+                tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
+            },
+            () = abandoned => {}
         }
     });
     Ok(Rc::new(Http2 { sender, watch, streams: Cell::new(0), idle_since: Cell::new(Instant::now()) }))
 }
 
-impl Http2 {
-    /// Whether the endpoint still takes streams: the connection is open and no GOAWAY has come.
+impl<D: Buf> Http2<D> {
+    /// Whether it still takes streams: it is open, no GOAWAY has come, and no shadow had to be given up on it.
     #[must_use]
     pub fn is_open(&self) -> bool {
         let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        !matches!(ready, Poll::Ready(Err(_)))
+        !matches!(ready, Poll::Ready(Err(_))) && !self.watch.is_retired()
     }
 
     /// A place for one more stream, if there is one.
     #[must_use]
-    pub fn place(self: &Rc<Self>) -> Option<Place> {
+    pub fn place(self: &Rc<Self>) -> Option<Place<D>> {
         let most = self.sender.current_max_send_streams().clamp(1, UPSTREAM_STREAMS);
         if self.streams.get() >= most || !self.is_open() {
             return None;
@@ -104,36 +115,39 @@ impl Http2 {
 
 /// A place among the streams of a connection, until it is dropped.
 #[derive(Debug)]
-pub struct Place(Rc<Http2>);
+pub struct Place<D: Buf>(Rc<Http2<D>>);
 
-impl Drop for Place {
+impl<D: Buf> Drop for Place<D> {
     fn drop(&mut self) {
-        let Http2 { streams, idle_since, .. } = &*self.0;
+        let Http2 { streams, idle_since, watch, .. } = &*self.0;
         streams.set(streams.get() - 1);
         if streams.get() == 0 {
             idle_since.set(Instant::now());
+            if watch.is_retired() {
+                watch.give_up();
+            }
         }
     }
 }
 
 /// One request's stream. Dropped before [`Stream::finish`], it is reset.
 #[derive(Debug)]
-pub struct Stream {
-    place: Rc<Place>,
-    call: Option<Call>,
+pub struct Stream<D: Buf> {
+    place: Rc<Place<D>>,
+    call: Option<Call<D>>,
 }
 
 /// A stream that has been opened.
 #[derive(Debug)]
-struct Call {
-    out: Rc<RefCell<SendStream<Bytes>>>,
+struct Call<D: Buf> {
+    out: Rc<RefCell<SendStream<Piece<D>>>>,
     caller: Option<Rc<Caller>>,
     /// Sends the rest of the request while the answer is read.
     upload: Option<AbortHandle>,
     finished: bool,
 }
 
-impl Drop for Call {
+impl<D: Buf> Drop for Call<D> {
     fn drop(&mut self) {
         if self.finished {
             return;
@@ -146,10 +160,10 @@ impl Drop for Call {
     }
 }
 
-impl Stream {
+impl<D: Buf + 'static> Stream<D> {
     /// On this place.
     #[must_use]
-    pub fn new(place: Place) -> Self {
+    pub fn new(place: Place<D>) -> Self {
         Self { place: Rc::new(place), call: None }
     }
 
@@ -170,7 +184,7 @@ impl Stream {
         caller: Option<Rc<Caller>>,
     ) -> Result<Response<Incoming>, Unanswered<B>>
     where
-        B: Body<Data = Bytes> + Unpin + 'static,
+        B: Body<Data = D> + Unpin + 'static,
         B::Error: ResetCode,
     {
         let (head, body) = request.into_parts();

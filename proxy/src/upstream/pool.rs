@@ -6,15 +6,20 @@ use http::Version;
 use tokio::{task::yield_now, time::Instant};
 
 use super::http1::Ready;
-use crate::net::addr::{EndpointAddr, NetnsCookie};
+use crate::net::{
+    Class,
+    addr::{EndpointAddr, NetnsCookie},
+};
 
-/// Who shares a connection: requests of one pod to one endpoint over one protocol.
+/// Who shares a connection: requests of one pod to one endpoint, in one class and over one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The pod whose address is the connection's source.
     pub pod: NetnsCookie,
     /// The endpoint.
     pub endpoint: EndpointAddr,
+    /// How its packets are marked.
+    pub class: Class,
     /// What is spoken with it: what the client speaks with us.
     pub protocol: Protocol,
 }

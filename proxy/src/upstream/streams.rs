@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Buf;
 use tokio::{sync::Notify, task::spawn_local, time::Instant};
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     enrol::EnrolledPod,
     fault::{Fault, Kind},
-    net::{Class, addr::NetnsCookie},
+    net::addr::NetnsCookie,
     worker::Worker,
 };
 
@@ -30,22 +31,28 @@ const DEAD_ON_ARRIVAL: u32 = 3;
 
 /// The connections. Not shared between threads; no lock.
 #[derive(Debug)]
-pub struct Streams {
-    open: RefCell<HashMap<Key, Vec<Rc<Http2>>>>,
-    connecting: RefCell<HashMap<Key, Rc<Attempt>>>,
+pub struct Streams<D: Buf> {
+    open: RefCell<HashMap<Key, Vec<Rc<Http2<D>>>>>,
+    connecting: RefCell<HashMap<Key, Rc<Attempt<D>>>>,
     timeout: Duration,
 }
 
 /// A connection that is being made.
-#[derive(Debug, Default)]
-struct Attempt {
+#[derive(Debug)]
+struct Attempt<D: Buf> {
     result: Cell<Option<Result<(), Fault>>>,
-    made: RefCell<Option<Rc<Http2>>>,
+    made: RefCell<Option<Rc<Http2<D>>>>,
     done: Notify,
 }
 
-impl Attempt {
-    async fn connection(&self) -> Result<Option<Rc<Http2>>, Fault> {
+impl<D: Buf> Default for Attempt<D> {
+    fn default() -> Self {
+        Self { result: Cell::default(), made: RefCell::default(), done: Notify::new() }
+    }
+}
+
+impl<D: Buf> Attempt<D> {
+    async fn connection(&self) -> Result<Option<Rc<Http2<D>>>, Fault> {
         loop {
             if let Some(result) = self.result.get() {
                 return result.map(|()| self.made.borrow().clone());
@@ -54,7 +61,7 @@ impl Attempt {
         }
     }
 
-    fn end(&self, result: Result<Rc<Http2>, Fault>) {
+    fn end(&self, result: Result<Rc<Http2<D>>, Fault>) {
         self.result.set(Some(result.map(|connection| {
             self.made.replace(Some(connection));
         })));
@@ -62,7 +69,7 @@ impl Attempt {
     }
 }
 
-impl Streams {
+impl<D: Buf + 'static> Streams<D> {
     /// Without connections; one that has had no stream for `timeout` is closed.
     #[must_use]
     pub fn new(timeout: Duration) -> Rc<Self> {
@@ -78,14 +85,13 @@ impl Streams {
         worker: &Rc<Worker>,
         pod: &Arc<EnrolledPod>,
         key: Key,
-        class: Class,
-    ) -> Result<Stream, Fault> {
+    ) -> Result<Stream<D>, Fault> {
         let mut dead = 0;
         loop {
             if let Some(stream) = self.place(key) {
                 return Ok(stream);
             }
-            let made = self.attempt(worker, pod, key, class).connection().await?;
+            let made = self.attempt(worker, pod, key).connection().await?;
             let Some(connection) = made else { continue };
             if let Some(place) = connection.place() {
                 return Ok(Stream::new(place));
@@ -100,22 +106,23 @@ impl Streams {
         }
     }
 
-    fn place(&self, key: Key) -> Option<Stream> {
+    fn place(&self, key: Key) -> Option<Stream<D>> {
         let open = self.open.borrow();
         open.get(&key)?.iter().find_map(Http2::place).map(Stream::new)
     }
 
     /// The attempt under way, or a new one.
-    fn attempt(self: &Rc<Self>, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key, class: Class) -> Rc<Attempt> {
+    fn attempt(self: &Rc<Self>, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key) -> Rc<Attempt<D>> {
         if let Some(attempt) = self.connecting.borrow().get(&key) {
             return Rc::clone(attempt);
         }
-        let attempt = Rc::<Attempt>::default();
+        let attempt = Rc::<Attempt<D>>::default();
         self.connecting.borrow_mut().insert(key, Rc::clone(&attempt));
         let (streams, worker, pod, under_way) =
             (Rc::clone(self), Rc::clone(worker), Arc::clone(pod), Rc::clone(&attempt));
         spawn_local(async move {
-            let connecting = async { handshake(connect::open(&worker, &pod, key.endpoint, class).await?).await };
+            let connecting =
+                async { handshake(connect::open(&worker, &pod, key.endpoint, key.class).await?, key.class).await };
             let result = connecting.await;
             streams.connecting.borrow_mut().remove(&key);
             if let Ok(connection) = &result

@@ -32,6 +32,8 @@ struct Watch {
     /// Somebody waits for the next.
     awaited: Cell<bool>,
     written: Notify,
+    given_up: Cell<bool>,
+    abandon: Notify,
     /// Where informational answers go, until the final one begins.
     interims: RefCell<Option<Rc<Interims>>>,
 }
@@ -54,6 +56,29 @@ impl WriteWatch {
             self.0.awaited.set(true);
             self.0.written.notified().await;
         }
+    }
+
+    /// Nobody wants the connection any more: whoever drives it lets go of it, and its end is a reset, so that the kernel does not keep what is
+    /// unsent for a peer that may never take it.
+    pub fn give_up(&self) {
+        self.0.given_up.set(true);
+        self.0.abandon.notify_one();
+    }
+
+    /// Somebody has given up what the connection carried for him; others still use it.
+    pub fn retire(&self) {
+        self.0.given_up.set(true);
+    }
+
+    /// Whether it is given up, or will be with the last that use it.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.0.given_up.get()
+    }
+
+    /// Resolves after [`WriteWatch::give_up`].
+    pub async fn given_up(&self) {
+        self.0.abandon.notified().await;
     }
 
     fn wrote(&self) {
@@ -85,6 +110,14 @@ impl Watched {
             self.watch.wrote();
         }
         result
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.watch.0.given_up.get() {
+            let _ = self.stream.set_zero_linger();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::Result;
 use super::fault::Fault;
 use crate::{
     agent::Agent,
-    load::{self, Load, Manner, Report, Server},
+    load::{self, Load, Manner, Report, Running, Server},
     manifests::{self, Manifests},
     metrics::MetricsView,
     needs::{self, Need},
@@ -130,12 +130,20 @@ impl World {
         self.manifests.apply(RULE, &rule(fault, limits))
     }
 
-    /// Sends a load from the client to the ruled service.
+    /// Starts a load from the client to the ruled service.
     ///
     /// # Errors
-    /// As [`load::client::run`].
+    /// As [`load::client::start`].
+    pub fn start_load(&self, load: &Load) -> Result<Running> {
+        load::client::start(&self.client, VIP, load)
+    }
+
+    /// Sends a load and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Running::finish`].
     pub fn load(&self, load: &Load) -> Result<Report> {
-        load::client::run(&self.client, VIP, load)
+        self.start_load(load)?.finish()
     }
 
     /// The server that plays a fault.

@@ -3,9 +3,10 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -19,16 +20,7 @@ use tokio::{
 };
 
 use super::exchange::{self, Kind};
-use crate::{pod::Pod, wait::PATIENCE};
-
-/// When a connection stops asking.
-#[derive(Clone, Debug)]
-pub enum Until {
-    /// After so many requests.
-    Requests(u64),
-    /// When told, after the request that is under way.
-    Told(Arc<AtomicBool>),
-}
+use crate::{netns, pod::Pod, wait::PATIENCE};
 
 /// A load.
 #[derive(Clone, Debug)]
@@ -37,8 +29,8 @@ pub struct Load {
     pub connections: u64,
     /// Time between the beginnings of two requests of a connection; `None` = the next as soon as the last is answered.
     pub pace: Option<Duration>,
-    /// When it ends.
-    pub until: Until,
+    /// Requests of each connection; `None` = until it is stopped.
+    pub requests: Option<u64>,
     /// Small requests only, instead of the mix.
     pub small: bool,
 }
@@ -46,7 +38,7 @@ pub struct Load {
 /// How it went.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Requests that were sent.
+    /// Requests that have ended, rightly or not.
     pub requests: u64,
     /// Those whose answer was not to the byte what it had to be, or did not come.
     pub wrong: u64,
@@ -111,62 +103,125 @@ impl Report {
     }
 }
 
-/// Sends the load from a pod and waits for its end. Wrong answers are in the report.
-///
-/// # Errors
-/// When the pod cannot be entered or a connection cannot be opened.
-pub fn run(pod: &Pod, to: SocketAddr, load: &Load) -> Result<Report> {
-    pod.run(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let mut tasks = JoinSet::new();
-            let start = Instant::now();
-            for number in 0..load.connections {
-                tasks.spawn(connection(to, load.clone(), number, start));
-            }
-            let mut all = Report::new()?;
-            while let Some(ended) = tasks.join_next().await {
-                all.add(&ended??)?;
-            }
-            Ok(all)
-        })
-    })
+/// A load under way.
+#[derive(Debug)]
+pub struct Running {
+    report: Arc<Mutex<Report>>,
+    thread: Option<JoinHandle<Result<()>>>,
+    stop: Arc<AtomicBool>,
 }
 
-async fn connection(to: SocketAddr, load: Load, index: u64, start: Instant) -> Result<Report> {
-    let mut report = Report::new()?;
-    let mut wire = None;
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    for number in 0.. {
-        let due = match load.pace {
-            // Connections take turns.
-            Some(pace) => start + pace.mul_f64(number as f64 + index as f64 / load.connections as f64),
-            None => Instant::now(),
-        };
-        match &load.until {
-            Until::Requests(count) if number >= *count => break,
-            Until::Told(stop) if stop.load(Ordering::Relaxed) => break,
-            _ => {}
-        }
-        if load.pace.is_some() {
-            sleep_until(due.into()).await;
-        }
-        let kind = if load.small { Kind::Get } else { Kind::of(number, index) };
-        let outcome = async {
-            let wire = match &mut wire {
-                Some(wire) => wire,
-                None => wire.insert(open(to).await?),
-            };
-            timeout(PATIENCE, ask(wire, &mut buffer, kind, index, number)).await.context("no answer")?
-        };
-        let outcome = outcome.await.with_context(|| format!("{kind:?} {number} of connection {index}"));
-        if outcome.is_err() {
-            // What is left of it is no measure of anything.
-            wire = None;
-        }
-        report.note(kind, due, outcome);
+impl Running {
+    /// What happened since it was last asked.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn take(&self) -> Result<Report> {
+        Ok(std::mem::replace(&mut *self.report.lock().unwrap_or_else(PoisonError::into_inner), Report::new()?))
     }
-    Ok(report)
+
+    /// Waits for its end, and returns what happened since it was last asked.
+    ///
+    /// # Errors
+    /// When the pod could not be entered.
+    pub fn finish(mut self) -> Result<Report> {
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        self.take()
+    }
+
+    /// Every connection ends after the request that is under way.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts a load from a pod. Wrong answers, and connections that nobody takes, are in the report.
+///
+/// # Errors
+/// Never in practice.
+pub fn start(pod: &Pod, to: SocketAddr, load: &Load) -> Result<Running> {
+    let report = Arc::new(Mutex::new(Report::new()?));
+    let stop = Arc::<AtomicBool>::default();
+    let thread = thread::spawn({
+        let (netns, load) = (pod.netns().path(), load.clone());
+        let (report, stop) = (Arc::clone(&report), Arc::clone(&stop));
+        move || {
+            netns::run_in(&netns, || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let mut tasks = JoinSet::new();
+                    let start = Instant::now();
+                    for index in 0..load.connections {
+                        let (report, stop) = (Arc::clone(&report), Arc::clone(&stop));
+                        tasks.spawn(Connection { to, load: load.clone(), index, start, report, stop }.serve());
+                    }
+                    tasks.join_all().await;
+                });
+                Ok(())
+            })
+        }
+    });
+    Ok(Running { report, thread: Some(thread), stop })
+}
+
+/// One connection of the load; a new one after a wrong answer.
+struct Connection {
+    to: SocketAddr,
+    load: Load,
+    index: u64,
+    start: Instant,
+    report: Arc<Mutex<Report>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Connection {
+    async fn serve(self) {
+        let mut wire = None;
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        for number in 0..self.load.requests.unwrap_or(u64::MAX) {
+            let due = self.due(number);
+            if self.load.pace.is_some() {
+                sleep_until(due.into()).await;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let kind = if self.load.small { Kind::Get } else { Kind::of(number, self.index) };
+            let outcome = async {
+                let wire = match &mut wire {
+                    Some(wire) => wire,
+                    None => wire.insert(open(self.to).await?),
+                };
+                timeout(PATIENCE, ask(wire, &mut buffer, kind, self.index, number)).await.context("no answer")?
+            };
+            let outcome = outcome.await.with_context(|| format!("{kind:?} {number} of connection {}", self.index));
+            if outcome.is_err() {
+                // What is left of it is no measure of anything.
+                wire = None;
+            }
+            self.report.lock().unwrap_or_else(PoisonError::into_inner).note(kind, due, outcome);
+        }
+    }
+
+    /// When a request should begin. What begins late because the one before it was late counts from then all the same.
+    fn due(&self, number: u64) -> Instant {
+        match self.load.pace {
+            // Connections take turns.
+            Some(pace) => self.start + pace.mul_f64(number as f64 + self.index as f64 / self.load.connections as f64),
+            None => Instant::now(),
+        }
+    }
 }
 
 async fn open(to: SocketAddr) -> Result<TcpStream> {

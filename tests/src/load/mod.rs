@@ -8,6 +8,6 @@ pub mod client;
 pub mod exchange;
 pub mod server;
 
-pub use client::{Load, Report};
+pub use client::{Load, Report, Running};
 pub use exchange::Kind;
 pub use server::{Manner, Server};

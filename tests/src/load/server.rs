@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, Interest},
     net::TcpStream,
     sync::{oneshot, watch},
     time::sleep,
@@ -274,7 +274,7 @@ impl Connection {
         Ok(self.stream.read_buf(&mut self.unread).await?)
     }
 
-    /// Keeps the connection, unread or nearly so, until the manner changes; then resets it.
+    /// Keeps the connection, unread or nearly so, until the client resets it or the manner changes; then it is reset from here.
     async fn hold(mut self, a_byte_a_second: bool) -> Result<()> {
         // A quiet connection is to cost little: there may be many.
         self.unread = Vec::new();
@@ -283,6 +283,8 @@ impl Connection {
         loop {
             tokio::select! {
                 _ = &mut changed => return Ok(wire::reset_on_close(&self.stream)?),
+                // The client's reset; that it merely closed does not show without reading.
+                _ = self.stream.ready(Interest::ERROR) => return Ok(()),
                 () = sleep(Duration::from_secs(1)), if a_byte_a_second => {
                     if self.stream.read(&mut [0]).await? == 0 {
                         return Ok(());

@@ -4,7 +4,9 @@
 
 use anyhow::Result;
 
+mod golang;
 mod linker;
+mod nginx;
 mod packages;
 mod python;
 mod toolchain;
@@ -20,8 +22,15 @@ pub(crate) fn ebpf() -> Result<Toolchain> {
     Ok(toolchain)
 }
 
-/// What the toy world needs: network tools, curl, httpbin under gunicorn.
+/// What the toy world needs: network tools, curl, httpbin under gunicorn and other parts in Python.
 pub(crate) fn lab() -> Result<()> {
-    packages::ensure(&packages::missing_programs(), "the toy world")?;
+    packages::ensure(&packages::missing(packages::WORLD), "the toy world")?;
     python::ensure()
+}
+
+/// The programs of others that the conformance tests speak with; those of Python come with [`lab`].
+pub(crate) fn peers() -> Result<()> {
+    packages::ensure(&packages::missing(packages::PEERS), "the conformance tests")?;
+    nginx::ensure()?;
+    golang::ensure()
 }

@@ -1,16 +1,22 @@
 //! Debian and Ubuntu packages: which are missing, and their installation by apt.
 
-use std::{env, process::Command};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use integration::needs::{self, find};
 use nix::unistd::geteuid;
 
 use crate::task;
 
 /// Programs of the toy world, and the package that has each.
-const PROGRAMS: [(&str, &str); 4] =
-    [("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("curl", "curl")];
+pub(crate) const WORLD: &[(&str, &str)] =
+    &[("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("curl", "curl")];
+/// Programs of the conformance tests. redis-tools has the server's program too, and starts none (see `integration::redis`).
+pub(crate) const PEERS: &[(&str, &str)] = &[("redis-cli", "redis-tools")];
 
 /// What the package managers of other systems call Debian's packages, where the name differs: dnf, pacman, zypper.
 const ELSEWHERE: [(&str, [&str; 3]); 5] = [
@@ -25,8 +31,8 @@ const MANAGERS: [(&str, &str); 3] =
     [("dnf", "dnf install -y"), ("pacman", "pacman -S --noconfirm"), ("zypper", "zypper install -y")];
 
 /// Packages of programs that are not there.
-pub(crate) fn missing_programs() -> Vec<String> {
-    PROGRAMS.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| (*package).to_owned()).collect()
+pub(crate) fn missing(programs: &[(&str, &str)]) -> Vec<String> {
+    programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| (*package).to_owned()).collect()
 }
 
 /// A command for each package, to be typed where there is no apt.
@@ -84,6 +90,22 @@ pub(crate) fn ensure(packages: &[String], what_for: &str) -> Result<()> {
     let mut install = apt();
     install.args(["install", "-y", "--no-install-recommends"]).args(packages);
     task::run("packages", "up to a minute", &mut install)
+}
+
+/// Downloads a package's file into a folder and installs nothing.
+pub(crate) fn download(package: &str, dir: &Path) -> Result<PathBuf> {
+    if !has_apt() {
+        bail!("there is no apt-get here to fetch {package} with; install it yourself");
+    }
+    if !candidate(package) && geteuid().is_root() {
+        update_once()?;
+    }
+    task::run(package, "some seconds", apt().current_dir(dir).args(["download", package]))?;
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let ours = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{package}_")))
+    };
+    entries.flatten().map(|entry| entry.path()).find(ours).with_context(|| format!("apt downloaded no {package}"))
 }
 
 fn update_once() -> Result<()> {

@@ -1,6 +1,8 @@
-//! How the shadows of a rule behave: the default, changed by the policy that is nearest to the rule.
+//! How the shadows of a rule behave: field by field the policy of the rule, else of its VirtualService, else of its Service, else the process's
+//! settings. `headers.set`, `headers.add` and `headers.remove` are three fields: a policy that only adds one still takes away what the process
+//! takes away.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Findings, world::World};
 use crate::{
@@ -41,28 +43,41 @@ impl<'a> Policies<'a> {
         Self { default, by_target }
     }
 
-    /// Settings of a rule's shadows: the policy of the rule, else of its VirtualService, else of its Service.
+    /// Settings of a rule's shadows.
     pub(super) fn settings(&self, rules: &VirtualService, rule: Option<&str>, service: (&str, &str)) -> ShadowSettings {
+        let mut settings = self.default.clone();
         if self.by_target.is_empty() {
-            return self.default.clone();
+            return settings;
         }
         let of = |namespace: &str, target: PolicyTarget| self.by_target.get(&(namespace, &target)).copied();
-        let section = rule.and_then(|rule| {
-            of(&rules.namespace, PolicyTarget::VirtualService((&*rules.name).into(), Some(rule.into())))
-        });
-        let policy = section
-            .or_else(|| of(&rules.namespace, PolicyTarget::VirtualService((&*rules.name).into(), None)))
-            .or_else(|| of(service.0, PolicyTarget::Service(service.1.into())));
-        let mut settings = self.default.clone();
-        if let Some(policy) = policy {
-            if let Some(suffix) = &policy.host_suffix {
-                settings.host_suffix = suffix.as_ref().into();
-            }
-            settings.timeout = policy.timeout.unwrap_or(settings.timeout);
-            settings.max_concurrent = policy.max_concurrent.unwrap_or(settings.max_concurrent);
-            settings.buffer_bytes = policy.buffer_bytes.unwrap_or(settings.buffer_bytes);
+        let of_rules = |section| of(&rules.namespace, PolicyTarget::VirtualService((&*rules.name).into(), section));
+        let of_service = of(service.0, PolicyTarget::Service(service.1.into()));
+        let of_rule = rule.and_then(|rule| of_rules(Some(rule.into())));
+        // The nearest comes last, so that what it says stays.
+        for policy in [of_service, of_rules(None), of_rule].into_iter().flatten() {
+            apply(policy, &mut settings);
         }
         settings
+    }
+}
+
+/// What a policy says replaces what was said before.
+fn apply(policy: &ShadowPolicy, settings: &mut ShadowSettings) {
+    replace(&mut settings.host_suffix, policy.host_suffix.as_deref().map(Arc::from).as_ref());
+    replace(&mut settings.timeout, policy.timeout.as_ref());
+    replace(&mut settings.max_concurrent, policy.max_concurrent.as_ref());
+    replace(&mut settings.buffer_bytes, policy.buffer_bytes.as_ref());
+    replace(&mut settings.methods, policy.methods.as_ref());
+    replace(&mut settings.headers.remove, policy.remove_headers.as_ref());
+    replace(&mut settings.headers.set, policy.set_headers.as_ref());
+    replace(&mut settings.headers.add, policy.add_headers.as_ref());
+    replace(&mut settings.sampling, policy.sampling.as_ref());
+    replace(&mut settings.dscp, policy.dscp.as_ref());
+}
+
+fn replace<T: Clone>(setting: &mut T, said: Option<&T>) {
+    if let Some(said) = said {
+        setting.clone_from(said);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod hosts;
+mod policies;
 mod rules;
 
 use std::sync::Arc;
@@ -22,9 +23,12 @@ fn load(texts: &[&str]) -> Arc<Applied> {
 }
 
 fn load_in(cluster_domain: &str, texts: &[&str]) -> Arc<Applied> {
+    load_with(Settings { cluster_domain: cluster_domain.into(), ..Settings::default() }, texts)
+}
+
+fn load_with(settings: Settings, texts: &[&str]) -> Arc<Applied> {
     let metrics = Arc::new(Metrics::new());
     let store = Arc::new(Store::new(Arc::clone(&metrics)));
-    let settings = Settings { cluster_domain: cluster_domain.into(), ..Settings::default() };
     let manifest =
         |(number, text): (usize, &&str)| ManifestText { path: format!("{number}").into(), text: Ok((*text).into()) };
     let texts: Vec<_> = texts.iter().enumerate().map(manifest).collect();

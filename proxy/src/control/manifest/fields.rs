@@ -31,6 +31,7 @@ const OBJECT: Shape =
 const DESTINATION: &[(&str, Support)] = &[("host", Used), ("subset", Used), ("port", Used)];
 const PORT: &[(&str, Support)] = &[("number", Used)];
 const PERCENT: &[(&str, Support)] = &[("value", Used)];
+const HEADER_OPERATIONS: &[(&str, Support)] = &[("set", Used), ("add", Used), ("remove", Used)];
 const STRING_MATCH: &[(&str, Support)] = &[("exact", Used), ("prefix", Used), ("regex", Used)];
 
 /// Istio's `networking/v1alpha3/virtual_service.proto`.
@@ -158,13 +159,15 @@ const SHADOW_POLICY: &[Shape] = &[
             ("timeout", Used),
             ("maxConcurrent", Used),
             ("bufferBytes", Used),
-            ("methods", ChangesIfFilled),
-            ("headers", ChangesIfFilled),
-            ("sampling", ChangesIfFilled),
-            ("dscp", Tunes),
+            ("methods", Used),
+            ("headers", Used),
+            ("sampling", Used),
+            ("dscp", Used),
             ("compare", Tunes),
         ],
     ),
+    ("spec.headers", HEADER_OPERATIONS),
+    ("spec.sampling", &[("by", Used)]),
     ("spec.targetRefs[]", &[("group", Used), ("kind", Used), ("name", Used), ("sectionName", Used)]),
 ];
 

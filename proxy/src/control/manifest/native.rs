@@ -1,5 +1,7 @@
 //! Wire form of our own kind, `understudy.dev/v1alpha1`. What is not here is judged by [`super::fields`].
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_yaml::Value;
 
@@ -29,6 +31,34 @@ pub struct ShadowPolicySpec {
     pub max_concurrent: Option<u32>,
     /// `1Mi`, or a number.
     pub buffer_bytes: Option<Value>,
+    /// `GET`, or `*` for all.
+    pub methods: Option<Vec<String>>,
+    /// What happens to a shadow's fields.
+    pub headers: Headers,
+    /// What a sample is a sample of.
+    pub sampling: Sampling,
+    /// 0 to 63.
+    pub dscp: Option<u32>,
+}
+
+/// `spec.headers`: what is absent is left to the next policy.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Headers {
+    /// Fields that get one value.
+    pub set: Option<BTreeMap<String, String>>,
+    /// Values that are added.
+    pub add: Option<BTreeMap<String, String>>,
+    /// Fields that go.
+    pub remove: Option<Vec<String>>,
+}
+
+/// `spec.sampling`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sampling {
+    /// `request`, `connection`, `sourceIP`, `header:NAME` or `cookie:NAME`.
+    pub by: Option<String>,
 }
 
 /// `spec.targetRefs[]`, in the policy's namespace.

@@ -2,14 +2,19 @@
 
 use serde_yaml::Value;
 
-use super::path::FieldPath;
+use super::path::{FieldPath, Step};
 
 /// Takes fields without a value out of every mapping, and reports elements of sequences that have none. A condition on a header without
-/// a value is reported as well: leaving it out would make the rule match more.
+/// a value is reported as well, because leaving it out would make the rule match more; and so is a header that is set to nothing.
 pub(super) fn strip(value: &mut Value, path: &FieldPath, report: &mut dyn FnMut(&FieldPath)) {
     match value {
         Value::Mapping(fields) => {
-            let conditions = matches!(path.last_key(), Some("headers" | "withoutHeaders" | "queryParams"));
+            let in_match = path.0.contains(&Step::Key("match".into()));
+            let conditions = match path.last_key() {
+                Some("headers" | "withoutHeaders" | "queryParams") => in_match,
+                Some("set" | "add") => !in_match,
+                _ => false,
+            };
             fields.retain(|key, value| {
                 let absent = value.is_null();
                 if absent && conditions {

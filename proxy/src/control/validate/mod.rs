@@ -6,6 +6,7 @@
 
 mod core;
 mod destination_rule;
+pub mod header_ops;
 mod matching;
 pub mod names;
 mod shadow_policy;

@@ -20,7 +20,7 @@ use crate::{
         Incoming,
         caller::Caller,
         limits::{CLIENT_STREAMS, CLIENT_WINDOW, MAX_HEADER_BYTES, MAX_HEADERS, STREAM_WINDOW},
-        upload::{Stopped, Upload},
+        upload::{Piece, Stopped, Upload},
     },
     fault::{Fault, Kind},
     net::{client_stream::ClientStream, prefixed::Prefixed},
@@ -40,7 +40,7 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> Re
         .initial_connection_window_size(CLIENT_WINDOW)
         .max_concurrent_streams(CLIENT_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
-        .handshake(io)
+        .handshake::<_, Piece<Bytes>>(io)
         .await?;
     let mut drains = false;
     loop {
@@ -60,7 +60,7 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> Re
 }
 
 /// One request and its answer.
-async fn stream(connection: Rc<Connection>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+async fn stream(connection: Rc<Connection>, request: Request<RecvStream>, respond: SendResponse<Piece<Bytes>>) {
     let caller = Caller::new(respond);
     let request = request.map(|body| Incoming::request(body, Rc::clone(&caller)));
     let response = if too_many_fields(request.headers()) {
@@ -91,7 +91,7 @@ async fn stream(connection: Rc<Connection>, request: Request<RecvStream>, respon
     }
 }
 
-async fn send(caller: &Caller, body: AnswerBody, mut out: SendStream<Bytes>) {
+async fn send(caller: &Caller, body: AnswerBody, mut out: SendStream<Piece<Bytes>>) {
     let mut upload = Upload::new(body, Reason::INTERNAL_ERROR);
     if let Err(Stopped::ByPeer(code)) = poll_fn(|cx| upload.poll(&mut out, cx)).await {
         caller.gave_up(code);

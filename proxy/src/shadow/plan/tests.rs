@@ -1,10 +1,11 @@
+use http::{Method, Request};
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::*;
 use crate::{
     net::addr::EndpointAddr,
     observe::metrics::{Metrics, MirrorLabels},
-    route::{Destination, ShadowSettings},
+    route::{Destination, Methods, ShadowSettings},
     shadow::sample::WHOLE,
 };
 
@@ -52,11 +53,16 @@ impl World {
     }
 }
 
-fn ordinary() -> Candidate {
-    Candidate { is_shadow: false, is_tunnel: false, is_overload: false, draw: Draw::new(0) }
+fn head(method: Method) -> Parts {
+    Request::builder().method(method).body(()).unwrap().into_parts().0
 }
 
-fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate) -> (Shadows, Vec<Sink>) {
+fn candidate(head: &Parts) -> Candidate<'_> {
+    let chances = Chances { request: 0, connection: 0, source: [10, 244, 1, 10].into() };
+    Candidate { is_shadow: false, is_tunnel: false, is_overload: false, head, chances }
+}
+
+fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate<'_>) -> (Shadows, Vec<Sink>) {
     plan(std::slice::from_ref(mirror), candidate, &SizeHint::new(), &world.limits)
 }
 
@@ -64,10 +70,16 @@ fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate) -> (Shado
 fn each_reason_is_counted_under_its_own_name() {
     let world = World::new();
     let good = world.mirror(WHOLE, 128, Ok(1));
+    let get = head(Method::GET);
+    let ordinary = || candidate(&get);
+    let unlucky = Chances { request: u64::MAX, ..ordinary().chances };
+    let mut reads = world.mirror(WHOLE, 128, Ok(1));
+    Arc::get_mut(&mut reads).unwrap().settings.methods = Methods::Only([Method::HEAD].into());
     for (mirror, candidate, outcome) in [
         (good.clone(), Candidate { is_shadow: true, ..ordinary() }, "loop"),
         (good.clone(), Candidate { is_tunnel: true, ..ordinary() }, "not_mirrorable"),
-        (world.mirror(1, 128, Ok(1)), Candidate { draw: Draw::new(u64::MAX), ..ordinary() }, "sampled_out"),
+        (world.mirror(1, 128, Ok(1)), Candidate { chances: unlucky, ..ordinary() }, "sampled_out"),
+        (reads, ordinary(), "method_excluded"),
         (world.mirror(WHOLE, 128, Ok(0)), ordinary(), "no_endpoint"),
         (world.mirror(WHOLE, 128, Err(Unroutable::UnknownSubset)), ordinary(), "unknown_destination"),
         (good.clone(), Candidate { is_overload: true, ..ordinary() }, "shed_overload"),
@@ -83,6 +95,8 @@ fn each_reason_is_counted_under_its_own_name() {
 fn a_request_that_ends_before_its_head_is_written_cancels_its_shadows() {
     let world = World::new();
     let mirror = world.mirror(WHOLE, 1, Ok(1));
+    let get = head(Method::GET);
+    let ordinary = || candidate(&get);
     drop(plan_one(&world, &mirror, ordinary()));
     assert_eq!(world.count("cancelled"), 1);
     // Its place is free again.
@@ -95,6 +109,8 @@ fn a_request_that_ends_before_its_head_is_written_cancels_its_shadows() {
 fn the_limit_counts_only_shadows_under_way() {
     let world = World::new();
     let mirror = world.mirror(WHOLE, 2, Ok(1));
+    let get = head(Method::GET);
+    let ordinary = || candidate(&get);
     let held = [plan_one(&world, &mirror, ordinary()), plan_one(&world, &mirror, ordinary())];
     assert!(plan_one(&world, &mirror, ordinary()).0.is_empty());
     drop(held);

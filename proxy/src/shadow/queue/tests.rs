@@ -4,6 +4,7 @@ use http_body_util::BodyExt as _;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::*;
+use crate::shadow::chunk::OVERHEAD;
 
 fn budget(limit: usize) -> Budget {
     Budget::new(limit, Gauge::default())
@@ -68,6 +69,35 @@ async fn a_complete_request_outlives_the_client() {
     drop(sink);
     assert_eq!(body.size_hint().exact(), Some(5));
     assert_eq!(body.collect().await.unwrap().to_bytes(), "whole");
+}
+
+/// Fails if bytes that the connection has taken but not written are forgotten, by the limit or by the budget.
+#[tokio::test]
+async fn what_the_connection_has_not_written_still_counts() {
+    let budget = budget(1000);
+    let (sink, mut body, failure) = channel(6, budget.clone(), &SizeHint::new());
+    sink.push(&Bytes::from_static(b"1234"));
+    let mut taken = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    taken.advance(3);
+    assert_eq!(budget.used(), 4 + OVERHEAD);
+    sink.push(&Bytes::from_static(b"56"));
+    sink.push(&Bytes::from_static(b"7"));
+    assert_eq!(reason(failure).await, Outcome::TooSlow);
+    assert_eq!(budget.used(), 4 + OVERHEAD, "the connection still holds it");
+    drop(taken);
+    assert_eq!(budget.used(), 0);
+}
+
+/// Fails if a connection that waits for the rest of a request keeps waiting when nobody wants the shadow any more.
+#[tokio::test]
+async fn a_waiting_connection_learns_that_the_shadow_was_given_up() {
+    let (_sink, mut body, failure) = channel(100, budget(1000), &SizeHint::new());
+    let waits = tokio::spawn(std::future::ready(()));
+    let (frame, ()) = tokio::join!(body.frame(), async {
+        waits.await.unwrap();
+        drop(failure);
+    });
+    assert!(frame.unwrap().is_err());
 }
 
 #[test]

@@ -66,6 +66,10 @@ fn the_tasks_mirror_sends_every_request_to_v2_as_well() {
             "timeout_ms": 10_000,
             "max_concurrent": 128,
             "buffer_bytes": 1_048_576,
+            "methods": ["*"],
+            "headers": {"remove": [], "set": [], "add": []},
+            "sampling": "request",
+            "dscp": 1,
         }])
     );
 }
@@ -86,35 +90,6 @@ fn a_mirror_without_a_sample_is_compiled_away_and_the_others_keep_their_number()
     let applied = load(&[WORLD, &text]);
     let mirrors = &applied.table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0].mirrors;
     assert_eq!(mirrors.iter().map(|mirror| mirror.sample_ppm).collect::<Vec<_>>(), [5699]);
-}
-
-#[test]
-fn the_nearest_policy_shapes_a_rules_shadows() {
-    let policy = |name: &str, target: &str, spec: &str| {
-        format!(
-            "{{apiVersion: understudy.dev/v1alpha1, kind: ShadowPolicy, metadata: {{name: {name}, namespace: mirror}}, spec: {{targetRefs: [{target}], {spec}}}}}\n---\n"
-        )
-    };
-    let of_service = policy("s", "{kind: Service, name: httpbin}", "timeout: 1s, maxConcurrent: 1");
-    let of_rules =
-        policy("v", "{group: networking.istio.io, kind: VirtualService, name: httpbin}", "timeout: 2s, hostSuffix: ''");
-    let of_rule = policy(
-        "r",
-        "{group: networking.istio.io, kind: VirtualService, name: httpbin, sectionName: main}",
-        "timeout: 3s, bufferBytes: 2Ki",
-    );
-    let named = MIRROR.replace("  - route:", "  - name: main\n    route:");
-    let settings = |texts: &[&str]| {
-        let texts: Vec<_> = [WORLD, &named].into_iter().chain(texts.iter().copied()).collect();
-        let applied = load(&texts);
-        applied.table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0].mirrors[0].settings.clone()
-    };
-    let found = settings(&[&of_service]);
-    assert_eq!((found.timeout.as_secs(), found.max_concurrent, &*found.host_suffix), (1, 1, "-shadow"));
-    let found = settings(&[&of_service, &of_rules]);
-    assert_eq!((found.timeout.as_secs(), found.max_concurrent, &*found.host_suffix), (2, 128, ""));
-    let found = settings(&[&of_service, &of_rules, &of_rule]);
-    assert_eq!((found.timeout.as_secs(), found.buffer_bytes, &*found.host_suffix), (3, 2048, "-shadow"));
 }
 
 #[test]

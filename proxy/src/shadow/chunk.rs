@@ -1,0 +1,73 @@
+//! What a shadow holds of its request's body, and what that costs the node.
+//!
+//! A chunk is charged from the moment that it is queued until the connection has written or dropped it, so the bytes in hyper's hands count as
+//! well. What the kernel holds is bounded by the socket ([`crate::net::factory`]).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::{Buf, Bytes};
+
+use super::budget::Budget;
+
+/// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
+pub(super) const OVERHEAD: usize = 64;
+
+/// What one shadow holds. Its chunks keep it alive. (hyper wants chunks that could go to another thread; these never do.)
+#[derive(Debug)]
+pub(super) struct Account {
+    budget: Budget,
+    unsent: AtomicUsize,
+}
+
+impl Account {
+    pub(super) fn new(budget: Budget) -> Arc<Self> {
+        Arc::new(Self { budget, unsent: AtomicUsize::new(0) })
+    }
+
+    /// Body bytes that are not written yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Relaxed)
+    }
+
+    /// Charges a chunk; `None` if the node's budget is spent.
+    pub(super) fn charge(self: &Arc<Self>, bytes: &Bytes) -> Option<Chunk> {
+        let length = bytes.len();
+        self.budget.take(length + OVERHEAD).then(|| {
+            self.unsent.fetch_add(length, Ordering::Relaxed);
+            Chunk { bytes: bytes.clone(), length, account: Arc::clone(self) }
+        })
+    }
+}
+
+/// A piece of a shadow's body.
+#[derive(Debug)]
+pub struct Chunk {
+    bytes: Bytes,
+    /// As it was charged: what is written is memory until the whole chunk is.
+    length: usize,
+    account: Arc<Account>,
+}
+
+impl Buf for Chunk {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        self.account.unsent.fetch_sub(self.length, Ordering::Relaxed);
+        self.account.budget.give(self.length + OVERHEAD);
+    }
+}

@@ -1,0 +1,95 @@
+"""A client of `grpcio`: every kind of call and every way to end one; prints a line of JSON for each.
+
+    grpc_client.py ADDRESS PORT AUTHORITY
+"""
+
+import json
+import sys
+
+import grpc
+
+address, port, authority = sys.argv[1:4]
+channel = grpc.insecure_channel(f"ipv4:{address}:{port}", options=[("grpc.default_authority", authority)])
+noise = bytes(i * 7919 % 251 for i in range(3 << 20))
+METADATA = (("x-mine", "1"), ("x-mine", "2"), ("x-mine-bin", b"\x00\x01\xff"), ("x-percent", "100%"))
+
+
+def plain(metadata):
+    return sorted((key, value.hex() if isinstance(value, bytes) else value) for key, value in metadata or ())
+
+
+def tell(call, what, **more):
+    line = {"call": call, "code": what.code().name, "details": what.details(), **more}
+    line["initial"], line["trailing"] = plain(what.initial_metadata()), plain(what.trailing_metadata())
+    print(json.dumps(line), flush=True)
+
+
+def method(kind, name):
+    return getattr(channel, kind)(f"/lab.Peer/{name}")
+
+
+def drained(call):
+    """What came before the end, and the end if it is an error."""
+    messages = []
+    try:
+        for message in call:
+            messages.append(message.decode())
+    except grpc.RpcError:
+        pass
+    return messages
+
+
+answer, call = method("unary_unary", "Unary").with_call(b"hello", metadata=METADATA, timeout=300)
+tell("unary", call, same=answer == b"hello")
+for size in (0, 1, 100_000, len(noise)):
+    answer, call = method("unary_unary", "Unary").with_call(noise[:size])
+    tell(f"unary {size}", call, same=answer == noise[:size])
+call = method("unary_stream", "Count")(b"2000")
+tell("server streaming", call, same=drained(call) == [str(number) for number in range(2000)])
+call = method("unary_stream", "Count")(b"0")
+tell("server streaming nothing", call, same=drained(call) == [])
+answer, call = method("stream_unary", "Sum").with_call(iter([b"%d" % number for number in range(1000)]))
+tell("client streaming", call, answer=answer.decode())
+answer, call = method("stream_unary", "Sum").with_call(iter(()))
+tell("client streaming nothing", call, answer=answer.decode())
+
+
+def one_by_one(arrived):
+    """Sends the next message only after the last one's answer: neither direction may wait for the other's end."""
+    for number in range(50):
+        if number:
+            arrived.get()
+        yield b"message %d" % number
+
+
+import queue
+
+arrived = queue.Queue()
+call = method("stream_stream", "Chat")(one_by_one(arrived))
+answers = []
+for message in call:
+    answers.append(message)
+    arrived.put(None)
+tell("bidirectional", call, same=answers == [(b"message %d" % number)[::-1] for number in range(50)])
+
+for name, kind in (("Fail", "unary_unary"), ("FailLate", "unary_stream"), ("Unknown", "unary_unary")):
+    if kind == "unary_stream":
+        call = method(kind, name)(b"x")
+        messages = drained(call)
+        tell(name, call, messages=messages)
+    else:
+        try:
+            method(kind, name)(b"x")
+        except grpc.RpcError as error:
+            tell(name, error)
+
+call = method("unary_stream", "Wait")(b"deadline", timeout=1)
+tell("deadline", call, messages=drained(call))
+call = method("unary_stream", "Wait")(b"cancel")
+first = next(call)
+call.cancel()
+tell("cancelled", call, first=first.decode(), messages=drained(call))
+
+calls = [method("unary_unary", "Unary").future(noise[: 1000 * number]) for number in range(1, 31)]
+print(json.dumps({"call": "thirty at once", "same": [len(one.result()) == 1000 * n for n, one in enumerate(calls, 1)]}), flush=True)
+channel.close()

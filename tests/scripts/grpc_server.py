@@ -1,0 +1,87 @@
+"""A server of `grpcio` with generic handlers (messages are bytes, so that no protoc is needed); prints a line of JSON for each call once it has ended.
+
+    grpc_server.py ADDRESS PORT
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import sys
+import threading
+
+import grpc
+
+
+def note(context, name, messages, **more):
+    metadata = sorted((key, value.hex() if isinstance(value, bytes) else value) for key, value in context.invocation_metadata())
+    digests = [hashlib.sha256(message).hexdigest()[:16] for message in messages]
+    line = {"call": name, "peer": context.peer().rsplit(":", 1)[0], "metadata": metadata, "messages": digests, **more}
+    print(json.dumps(line), flush=True)
+
+
+def unary(request, context):
+    note(context, "Unary", [request], deadline=context.time_remaining() is not None)
+    context.send_initial_metadata((("x-initial", "1"), ("x-raw-bin", b"\x00\xff")))
+    context.set_trailing_metadata((("x-trailing", "2"), ("x-trailing-bin", b"\x01\xfe")))
+    return request
+
+
+def count(request, context):
+    note(context, "Count", [request])
+    for number in range(int(request)):
+        yield b"%d" % number
+
+
+def sum_up(requests, context):
+    messages = list(requests)
+    note(context, "Sum", messages)
+    return b"%d" % sum(map(int, messages))
+
+
+def chat(requests, context):
+    messages = []
+    for message in requests:
+        messages.append(message)
+        yield message[::-1]
+    note(context, "Chat", messages)
+
+
+def fail(request, context):
+    note(context, "Fail", [request])
+    context.set_trailing_metadata((("x-why", "asked to"),))
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not today: \u00e9 100% \n done")
+
+
+def fail_late(request, context):
+    note(context, "FailLate", [request])
+    yield b"first"
+    yield b"second"
+    context.abort(grpc.StatusCode.DATA_LOSS, "after two messages")
+
+
+def wait(request, context):
+    """Ends only by the caller's deadline or cancellation."""
+    over = threading.Event()
+    if not context.add_callback(over.set):
+        over.set()
+    deadline = context.time_remaining() is not None
+    yield b"waiting"
+    over.wait()
+    note(context, "Wait", [request], deadline=deadline, active=context.is_active())
+
+
+HANDLERS = {
+    "Unary": grpc.unary_unary_rpc_method_handler(unary),
+    "Count": grpc.unary_stream_rpc_method_handler(count),
+    "Sum": grpc.stream_unary_rpc_method_handler(sum_up),
+    "Chat": grpc.stream_stream_rpc_method_handler(chat),
+    "Fail": grpc.unary_unary_rpc_method_handler(fail),
+    "FailLate": grpc.unary_stream_rpc_method_handler(fail_late),
+    "Wait": grpc.unary_stream_rpc_method_handler(wait),
+}
+
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=40))
+server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("lab.Peer", HANDLERS),))
+server.add_insecure_port(f"{sys.argv[1]}:{sys.argv[2]}")
+server.start()
+server.wait_for_termination()

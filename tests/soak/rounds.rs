@@ -1,0 +1,180 @@
+//! The matrix with times: rounds with a healthy v2 and rounds with the fault, in turns, at a rate that the machine carries easily.
+//!
+//! The healthy row compares healthy rounds with healthy ones: what it shows is the noise, and no other row can be more exact than that.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use integration::{
+    fault_matrix::{
+        Fault, Limits, Row, World,
+        row::{self, list},
+        usage::Usage,
+    },
+    load::{Load, Report},
+};
+use serde_json::{Value, json};
+
+use crate::Phase;
+
+/// A connect to a black hole does not take the round's whole time; all else is as it is by default.
+pub(crate) const ARGS: [&str; 2] = ["--connect-timeout", "2s"];
+/// The default concurrency; shadows that v2 never answers end within the round.
+pub(crate) const LIMITS: Limits = Limits { timeout: 1, max_concurrent: 128 };
+/// Ways to end that a limit of shadows may choose before v2's fault shows.
+pub(crate) const SHED: [&str; 4] = ["shed_concurrency", "shed_memory", "shed_overload", "too_slow"];
+/// How much slower the median of rounds with a fault may be.
+const BOUNDS: [(f64, f64); 2] = [(0.5, 1.25), (0.99, 1.5)];
+/// A difference that two processes taking turns on one CPU make by themselves, microseconds.
+const RESOLUTION: f64 = 1000.0;
+const CONNECTIONS: u32 = 8;
+const ROUND: Duration = Duration::from_secs(3);
+
+/// One quantile of one kind of request, over all rounds.
+struct Compared {
+    what: &'static str,
+    quantile: f64,
+    healthy: f64,
+    faulty: f64,
+    /// Lowest and highest ratio of neighbouring rounds.
+    spread: (f64, f64),
+    bound: f64,
+}
+
+impl Compared {
+    fn of(pairs: &[(Row, Row)], kind: usize, (quantile, bound): (f64, f64)) -> Self {
+        let histogram = |report: &Report| {
+            let histogram = if kind == 0 { &report.small } else { &report.uploads };
+            histogram.value_at_quantile(quantile) as f64
+        };
+        let values: Vec<_> = pairs.iter().map(|(a, b)| (histogram(&a.report), histogram(&b.report))).collect();
+        let ratios = values.iter().map(|(a, b)| b / a);
+        Self {
+            what: ["small", "upload"][kind],
+            quantile,
+            healthy: median(values.iter().map(|(a, _)| *a).collect()),
+            faulty: median(values.iter().map(|(_, b)| *b).collect()),
+            spread: ratios.fold((f64::INFINITY, 0.0), |(low, high), ratio| (ratio.min(low), ratio.max(high))),
+            bound,
+        }
+    }
+
+    fn ratio(&self) -> f64 {
+        self.faulty / self.healthy
+    }
+
+    fn holds(&self) -> bool {
+        self.ratio() <= self.bound || self.faulty - self.healthy <= RESOLUTION
+    }
+
+    fn cell(&self) -> String {
+        let (low, high) = self.spread;
+        format!("{:>6.0} {:>6.0} {:>5.2} [{low:.2}–{high:.2}]", self.healthy, self.faulty, self.ratio())
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "kind": self.what, "quantile": self.quantile, "healthy_us": self.healthy, "faulty_us": self.faulty,
+            "ratio": self.ratio(), "lowest_ratio": self.spread.0, "highest_ratio": self.spread.1, "bound": self.bound,
+        })
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Plays every fault and prints its row.
+pub(crate) fn play(world: &World, faults: &[Fault], rounds: usize, rate: u32) -> Result<Phase> {
+    let pace = Duration::from_secs(1) * CONNECTIONS / rate;
+    let requests = ROUND.as_millis() / pace.as_millis().max(1);
+    let load =
+        Load { connections: CONNECTIONS.into(), pace: Some(pace), requests: Some(requests as u64), small: false };
+    println!(
+        "\nmatrix: {rounds} rounds of {} s with a healthy v2 and {rounds} with each fault, in turns; {rate} requests/s on {CONNECTIONS} connections, a fifth of \
+         them uploads (64 KiB and 1 MiB)\nµs: median of rounds healthy, faulty, their ratio, [lowest–highest ratio of neighbours]; bounds: p50 {} and p99 {}, \
+         or {RESOLUTION} µs more",
+        ROUND.as_secs(),
+        BOUNDS[0].1,
+        BOUNDS[1].1
+    );
+    println!(
+        "{:<22} {:>8} {:>5}  {:<33} {:<33} {:<33} {:<33} {:>14} {:>20}  outcomes",
+        "v2", "requests", "wrong", "small p50", "small p99", "upload p50", "upload p99", "open files", "memory MiB"
+    );
+    let (mut numbers, mut broken) = (Vec::new(), Vec::new());
+    // Nothing of the first requests' own costs is anybody's fault.
+    row::play(world, Fault::Healthy, LIMITS, &load)?;
+    for &fault in faults {
+        let mut pairs = Vec::with_capacity(rounds);
+        for round in 0..rounds {
+            let played =
+                |fault| row::play(world, fault, LIMITS, &load).with_context(|| format!("{fault:?}, round {round}"));
+            // Whatever the order does, it does to both.
+            pairs.push(if round % 2 == 0 {
+                let healthy = played(Fault::Healthy)?;
+                (healthy, played(fault)?)
+            } else {
+                let faulty = played(fault)?;
+                (played(Fault::Healthy)?, faulty)
+            });
+        }
+        for row in pairs.iter().flat_map(|(a, b)| [a, b]) {
+            let promises = [row.check_bounds(&load), row.check_outcomes(&SHED)];
+            broken.extend(promises.into_iter().filter_map(|kept| kept.err().map(|error| format!("{error:#}"))));
+        }
+        let compared: Vec<_> =
+            [0, 1].into_iter().flat_map(|kind| BOUNDS.map(|bound| Compared::of(&pairs, kind, bound))).collect();
+        for slow in compared.iter().filter(|compared| !compared.holds()) {
+            broken.push(format!(
+                "{}: {} p{:.0} is {:.2} times as long as with a healthy v2; the bound is {}",
+                fault.name(),
+                slow.what,
+                slow.quantile * 100.0,
+                slow.ratio(),
+                slow.bound
+            ));
+        }
+        numbers.push(print(fault, &pairs, &compared));
+    }
+    for (fault, server) in &world.v2 {
+        if server.broken() > 0 {
+            broken.push(format!("{}: v2 got {} uploads with wrong bytes", fault.name(), server.broken()));
+        }
+    }
+    Ok(Phase { numbers: json!({ "rounds": numbers }), broken })
+}
+
+fn print(fault: Fault, pairs: &[(Row, Row)], compared: &[Compared]) -> Value {
+    let rows = || pairs.iter().map(|(_, row)| row);
+    let sum = |of: fn(&Row) -> u64| rows().map(of).sum::<u64>();
+    let mut outcomes: Vec<(&'static str, u64)> = Vec::new();
+    for (name, count) in rows().flat_map(|row| &row.outcomes) {
+        match outcomes.iter_mut().find(|(known, _)| known == name) {
+            Some((_, total)) => *total += count,
+            None => outcomes.push((name, *count)),
+        }
+    }
+    let highest = rows().fold(Usage::default(), |highest, row| highest.max(row.highest));
+    let before = rows().next().map_or_else(Usage::default, |row| row.before);
+    let after = rows().last().map_or_else(Usage::default, |row| row.after);
+    let mib = |usage: Usage| usage.rss as f64 / 1024.0;
+    let (requests, wrong) = (sum(|row| row.report.requests), sum(|row| row.report.wrong));
+    let cells: Vec<_> = compared.iter().map(|compared| format!("{:<33}", compared.cell())).collect();
+    println!(
+        "{:<22} {requests:>8} {wrong:>5}  {} {:>14} {:>20}  {}",
+        fault.name(),
+        cells.join(" "),
+        format!("{} ↑{} →{}", before.fds, highest.fds, after.fds),
+        format!("{:.1} ↑{:.1} →{:.1}", mib(before), mib(highest), mib(after)),
+        list(&outcomes)
+    );
+    json!({
+        "fault": fault.name(), "requests": requests, "wrong": wrong,
+        "latency": compared.iter().map(Compared::json).collect::<Vec<_>>(),
+        "fds": {"before": before.fds, "highest": highest.fds, "after": after.fds},
+        "rss_kib": {"before": before.rss, "highest": highest.rss, "after": after.rss},
+        "outcomes": outcomes.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect::<serde_json::Map<_, _>>(),
+    })
+}

@@ -1,0 +1,84 @@
+//! The lab's Go program in `target/golang`, and a Go that builds it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+use integration::{needs::find, paths};
+
+use crate::{cargo, setup::packages, task};
+
+/// Debian 12's; older ones cannot send the informational answers that the tests look at.
+const OLDEST: (u32, u32) = (1, 19);
+
+/// Builds the program unless it is there and its source is the same.
+pub(crate) fn ensure() -> Result<()> {
+    let source = cargo::root().join("tests/golang");
+    let (program, stamp) = (paths::golang_peer(), cargo::target().join("golang/source"));
+    let text = text_of(&source)?;
+    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == text) {
+        return Ok(());
+    }
+    let go = match go() {
+        Some(go) => go,
+        None => {
+            packages::ensure(&["golang-go".to_owned()], "the lab's Go program")?;
+            go().context("Debian's golang-go brought no Go that is new enough")?
+        }
+    };
+    let mut build = Command::new(&go);
+    // The Go that is here is good enough: it is not to fetch another.
+    build
+        .current_dir(&source)
+        .env("GOTOOLCHAIN", "local")
+        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(&program);
+    task::run("Go client and server", "up to a minute", &mut build)?;
+    fs::write(&stamp, text).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// All that the program is made of.
+fn text_of(source: &Path) -> Result<String> {
+    let entries = fs::read_dir(source).with_context(|| format!("cannot read {}", source.display()))?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let texts: Result<Vec<_>, _> = files.iter().map(fs::read_to_string).collect();
+    Ok(texts.with_context(|| format!("cannot read {}", source.display()))?.concat())
+}
+
+/// A Go that is new enough: on PATH, or where its own installer and Debian put it.
+fn go() -> Option<PathBuf> {
+    let places = ["/usr/local/go/bin/go", "/usr/lib/go/bin/go"].map(PathBuf::from);
+    find("go").into_iter().chain(places).find(|go| version(go).is_ok_and(|version| version >= OLDEST))
+}
+
+fn version(go: &Path) -> Result<(u32, u32)> {
+    let output = Command::new(go).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output()?;
+    let text = String::from_utf8(output.stdout)?;
+    match parse(&text) {
+        Some(version) => Ok(version),
+        None => bail!("{} says its version is {text:?}", go.display()),
+    }
+}
+
+/// `go1.26.8` or `go1.22rc1`.
+fn parse(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.trim().strip_prefix("go")?.split_once('.')?;
+    let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(parse("go1.22rc1"), Some((1, 22)));
+        assert_eq!(parse("devel"), None);
+    }
+}
