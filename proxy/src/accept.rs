@@ -24,7 +24,10 @@ use crate::{
     detect::{Verdict, detect, has_unknown_version, sni},
     enrol::{EnrolledPod, Serve},
     fault::{Fault, Kind},
-    http::{respond, serve},
+    http::{
+        respond,
+        serve::{http1, http2},
+    },
     net::{
         Class,
         addr::{ClientAddr, EndpointAddr, OriginalDst},
@@ -241,7 +244,7 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
         }
         Verdict::Http1 => {
             worker.counters.http.inc();
-            let served = serve::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
+            let served = http1::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
             // hyper has answered 400 or 431 by itself.
             if served.as_ref().is_err_and(|error| error.is_parse()) {
                 worker.fault(Fault::client(Kind::Malformed));
@@ -252,16 +255,20 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
             }
             Ok(served?)
         }
-        Verdict::Http2 | Verdict::Tls | Verdict::Opaque => {
+        Verdict::Http2 => {
+            // Its frames are no heads: between two requests there may be pings for as long as the client likes.
+            connection.patience.pass_through();
+            worker.counters.http2.inc();
+            Ok(http2::serve(Rc::clone(connection), Prefixed::new(read, stream)).await?)
+        }
+        Verdict::Tls | Verdict::Opaque => {
             connection.patience.pass_through();
             let counters = &worker.counters;
-            match verdict {
-                Verdict::Http2 => counters.http2.inc(),
-                Verdict::Tls => counters.tls.inc(),
-                _ => counters.opaque.inc(),
-            };
             if verdict == Verdict::Tls {
+                counters.tls.inc();
                 worker.shared.tls_hosts.report(sni::server_name(&read), &connection.pod, *original);
+            } else {
+                counters.opaque.inc();
             }
             let endpoint = EndpointAddr(original.0);
             match connect::open(worker, &connection.pod, endpoint, Class::Primary).await {

@@ -27,6 +27,8 @@ pub enum Kind {
     Malformed,
     /// The request's body broke off, or its chunks make no sense.
     BrokenBody,
+    /// The request's head has more fields than are read.
+    TooManyFields,
     /// A transfer coding other than chunked.
     UnknownCoding,
     /// A version of HTTP that does not come over such a connection.
@@ -62,35 +64,37 @@ pub struct Fault {
     pub side: Side,
     /// What.
     pub kind: Kind,
+    /// The code of the RST_STREAM that the endpoint ended the request with (RFC 9113, 7), for the client's stream to end with.
+    pub reset: Option<u32>,
 }
 
 impl Fault {
     /// A fault of the endpoint's side.
     #[must_use]
     pub const fn upstream(kind: Kind) -> Self {
-        Self { side: Side::Upstream, kind }
+        Self { side: Side::Upstream, kind, reset: None }
     }
 
     /// A fault of the configuration.
     #[must_use]
     pub const fn route(kind: Kind) -> Self {
-        Self { side: Side::Route, kind }
+        Self { side: Side::Route, kind, reset: None }
     }
 
     /// A fault of the application's request.
     #[must_use]
     pub const fn client(kind: Kind) -> Self {
-        Self { side: Side::Client, kind }
+        Self { side: Side::Client, kind, reset: None }
     }
 
     /// A failed connect; `None` if it did not come as far as the network.
     #[must_use]
     pub fn connect(error: &anyhow::Error) -> Self {
         if let Some(NetError::Reserved { .. }) = error.downcast_ref() {
-            return Self { side: Side::Proxy, kind: Kind::Reserved };
+            return Self { side: Side::Proxy, kind: Kind::Reserved, reset: None };
         }
         match error.downcast_ref().map(io::Error::kind) {
-            None => Self { side: Side::Proxy, kind: Kind::NoSocket },
+            None => Self { side: Side::Proxy, kind: Kind::NoSocket, reset: None },
             Some(io::ErrorKind::TimedOut) => Self::upstream(Kind::ConnectTimeout),
             _ => Self::upstream(Kind::ConnectFailed),
         }
@@ -101,6 +105,7 @@ impl Fault {
     pub const fn status(self) -> StatusCode {
         match self.kind {
             Kind::Malformed | Kind::BrokenBody => StatusCode::BAD_REQUEST,
+            Kind::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Kind::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Kind::UnknownVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Kind::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -134,6 +139,7 @@ impl Fault {
         match self.kind {
             Kind::Malformed => "malformed",
             Kind::BrokenBody => "broken_body",
+            Kind::TooManyFields => "too_many_fields",
             Kind::UnknownCoding => "unknown_coding",
             Kind::UnknownVersion => "unknown_version",
             Kind::NoRule => "no_rule",
@@ -156,6 +162,7 @@ impl Fault {
         match self.kind {
             Kind::Malformed => "the request needs exactly one valid Host, and a target that fits its method",
             Kind::BrokenBody => "the request's body broke off, or its chunks make no sense",
+            Kind::TooManyFields => "the request has more header fields than are read here",
             Kind::UnknownCoding => "the only transfer coding that is understood here is chunked",
             Kind::UnknownVersion => "only HTTP/1.0 and HTTP/1.1 are spoken here, and HTTP/2 with prior knowledge",
             Kind::NoRule => "a VirtualService names this host, but none of its rules matches the request",

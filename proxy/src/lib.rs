@@ -13,6 +13,7 @@ pub mod admin;
 pub mod app;
 pub mod capture;
 pub mod cli;
+pub mod codec;
 pub mod commands;
 pub mod control;
 pub mod detect;

@@ -31,7 +31,7 @@ use crate::{
     patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::pool::{MaxIdle, Pool},
+    upstream::{connection::Pools, pool::MaxIdle},
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -64,10 +64,10 @@ pub struct Counters {
     pub http: Counter,
     /// Accepted and passed through byte for byte.
     pub opaque: Counter,
+    /// The same over HTTP/2.
+    pub http2: Counter,
     /// TLS, passed through.
     pub tls: Counter,
-    /// HTTP/2, passed through.
-    pub http2: Counter,
     /// Nobody was captured: somebody dialled the listener itself.
     pub refused: Counter,
     /// Switched protocols.
@@ -83,10 +83,10 @@ pub struct Worker {
     pub shared: Shared,
     /// Where captured connections wanted to go.
     pub origins: Origins,
-    /// Idle connections of primaries.
-    pub primaries: Pool<RequestBody>,
-    /// Idle connections of shadows.
-    pub shadows: Pool<QueueBody>,
+    /// Connections of primaries.
+    pub primaries: Pools<RequestBody>,
+    /// Connections of shadows.
+    pub shadows: Pools<QueueBody>,
     /// Counters.
     pub counters: Counters,
     /// Ends connections that keep it waiting.
@@ -120,8 +120,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pool::new(idle, MaxIdle::ANY),
-            shadows: Pool::new(idle, MaxIdle::FEW),
+            primaries: Pools::new(idle, MaxIdle::ANY),
+            shadows: Pools::new(idle, MaxIdle::FEW),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
@@ -147,7 +147,8 @@ impl Worker {
     pub fn fault(&self, fault: Fault) {
         let mut known = self.faults.borrow_mut();
         let resolve = || self.shared.metrics.faults(fault.side_name(), fault.kind_name());
-        known.entry(fault).or_insert_with(resolve).inc();
+        // A metric has no label for every code.
+        known.entry(Fault { reset: None, ..fault }).or_insert_with(resolve).inc();
     }
 
     /// Drops everything that keeps a pod's namespace alive.

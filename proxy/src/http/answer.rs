@@ -12,7 +12,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, client::conn::http1::SendRequest};
 
 use super::{
     line::Line,
@@ -20,10 +19,14 @@ use super::{
     trailers::Trailers,
 };
 use crate::{
+    codec::{self, Incoming},
     enrol::EnrolledPod,
     patience::UnderWay,
     route::endpoint::InFlight,
-    upstream::{pool::Key, watched::WriteWatch},
+    upstream::{
+        connection::Connection,
+        pool::{Key, Protocol},
+    },
     worker::Worker,
 };
 
@@ -36,10 +39,8 @@ pub struct Lease {
     /// Its place in the pool.
     pub key: Key,
     /// The connection.
-    pub sender: SendRequest<RequestBody>,
-    /// Its watch.
-    pub watch: WriteWatch,
-    /// Whether the request has gone out whole. If not, the connection cannot carry another.
+    pub connection: Connection<RequestBody>,
+    /// Whether the request has gone out whole. If not, an HTTP/1 connection cannot carry another.
     pub body: BodyProgress,
     /// Counts at the endpoint.
     pub in_flight: InFlight,
@@ -47,8 +48,8 @@ pub struct Lease {
 
 impl Lease {
     fn give_back(self) {
-        if self.body.get() == Progress::Sent && !self.pod.drain.is_cancelled() {
-            self.worker.primaries.put(self.key, self.sender, self.watch);
+        if self.body.get() == Progress::Sent || self.key.protocol == Protocol::Http2 {
+            self.worker.primaries.give_back(&self.pod, self.key, self.connection);
         }
     }
 }
@@ -106,9 +107,9 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = codec::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, codec::Error>>> {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Upstream { body, ended, .. } => {

@@ -1,10 +1,10 @@
 //! One request: choose, send the primary, let the shadows start, answer. The only place that knows both the primary and its shadows.
 
-use std::{convert::Infallible, mem, rc::Rc, sync::Arc};
+use std::{mem, rc::Rc, sync::Arc};
 
 use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 
 use super::{
     answer::{AnswerBody, End},
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     capture::heartbeat::monotonic_ns,
+    codec::Incoming,
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
     route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
@@ -29,14 +30,19 @@ use crate::{
     worker::Connection,
 };
 
-/// Handles one request. Always answers; what goes wrong with the endpoint's answer later breaks the client's connection instead.
+/// The endpoint has reset the request's HTTP/2 stream before an answer, and so must we.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the endpoint has reset the stream: {0}")]
+pub struct StreamReset(pub h2::Reason);
+
+/// Handles one request. What goes wrong with the endpoint's answer later breaks the client's connection or stream instead.
 ///
 /// # Errors
-/// Never.
+/// Only over HTTP/2, if the endpoint has reset the stream instead of an answer.
 pub async fn exchange(
     connection: Rc<Connection>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+) -> Result<Response<AnswerBody>, StreamReset> {
     let (head, body) = request.into_parts();
     let under_way = connection.patience.request(&connection.stream);
     connection.interim.begin(&head).await;
@@ -48,10 +54,16 @@ pub async fn exchange(
         Ok(None) => onward(&connection, head, body, &mut line).await,
         Err(fault) => Err(fault),
     };
-    let mut response = answer.unwrap_or_else(|fault| {
-        connection.worker.fault(fault);
-        respond::with_fault(fault)
-    });
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(fault) => {
+            connection.worker.fault(fault);
+            if let Some(code) = fault.reset {
+                return Err(StreamReset(code.into()));
+            }
+            respond::with_fault(fault)
+        }
+    };
     line.answered(response.status().as_u16());
     response.body_mut().end_with(End { line, under_way, trailers: connection.interim.trailers() });
     Ok(response)
@@ -142,9 +154,10 @@ async fn forward(
     prepare(&mut head, tunnel);
 
     let copy = (!shadows.is_empty()).then(|| head.clone());
+    let caller = body.caller();
     let (body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let request = Request::from_parts(head, body);
-    let primary = Primary { connection, endpoints, body: progress, tunnel };
+    let primary = Primary { connection, endpoints, body: progress, tunnel, caller };
     let sent = primary
         .send(request, || {
             if let Some(head) = &copy {
@@ -169,7 +182,9 @@ async fn forward(
     headers::check_answer_coding(response.headers())?;
     let (mut head, body) = response.into_parts();
     head.headers = headers::end_to_end(head.headers);
-    head.version = Version::HTTP_11;
+    if head.version != Version::HTTP_2 {
+        head.version = Version::HTTP_11;
+    }
     Ok(Response::from_parts(head, AnswerBody::upstream(body, lease)))
 }
 
@@ -181,7 +196,7 @@ fn prepare(head: &mut Parts, tunnel: bool) {
     }
     headers::agree_on_host(head);
     // We speak 1.1 ourselves (RFC 9110, 2.5), but 1.1 without a Host would be malformed.
-    if head.headers.contains_key(header::HOST) {
+    if head.version != Version::HTTP_2 && head.headers.contains_key(header::HOST) {
         head.version = Version::HTTP_11;
     }
 }

@@ -8,19 +8,20 @@ use std::{pin::pin, rc::Rc, sync::Arc};
 
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
 use super::{
     answer::Lease,
     request_body::{BodyProgress, Progress, RequestBody},
 };
 use crate::{
+    codec::{Incoming, ResetCode as _, caller::Caller},
     fault::{Fault, Kind},
     net::Class,
     route::Endpoint,
     upstream::{
-        balance, connect,
-        pool::{Key, Ready},
+        balance,
+        connection::{self, Unanswered},
+        pool::{Key, Protocol},
     },
     worker::Connection,
 };
@@ -38,6 +39,8 @@ pub struct Primary<'a> {
     pub body: BodyProgress,
     /// CONNECT or an upgrade: a connection of its own.
     pub tunnel: bool,
+    /// The client's stream, if it speaks HTTP/2.
+    pub caller: Option<Rc<Caller>>,
 }
 
 /// A request that can be made anew: it has no body.
@@ -64,11 +67,13 @@ impl Primary<'_> {
         let endpoints = balance::of_family(self.endpoints, &self.connection.original);
         let mut endpoint = balance::least_request(endpoints, worker.random()).ok_or(none)?;
         let mut tries = 0;
+        let protocol = Protocol::of(request.version());
         loop {
-            let key = Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, class: Class::Primary };
+            let key =
+                Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, class: Class::Primary, protocol };
             let in_flight = endpoint.begin();
-            let Ready { mut sender, watch, reused } = match self.connect(key).await {
-                Ok(ready) => ready,
+            let mut connection = match self.connect(key).await {
+                Ok(connection) => connection,
                 Err(fault) => {
                     tries += 1;
                     let other = balance::another(endpoints, endpoint, worker.random());
@@ -76,20 +81,24 @@ impl Primary<'_> {
                     continue;
                 }
             };
-            let copy = if reused { Copy::of(&request) } else { None };
-            watch.arm(self.connection.interim.relay());
-            let mut answer = pin!(sender.try_send_request(request));
-            let early = tokio::select! {
-                biased;
-                () = watch.written() => None,
-                answer = &mut answer => Some(answer),
-            };
-            if early.as_ref().is_none_or(Result::is_ok) {
-                written();
-            }
-            let result = match early {
-                Some(result) => result,
-                None => answer.await,
+            let copy = if connection.is_reused() { Copy::of(&request) } else { None };
+            let watch = connection.watch().clone();
+            watch.relay(self.connection.interim.relay());
+            let before = watch.writes();
+            let result = {
+                let mut answer = pin!(connection.send(request, self.caller.clone()));
+                let early = tokio::select! {
+                    biased;
+                    () = watch.written(before) => None,
+                    answer = &mut answer => Some(answer),
+                };
+                if early.as_ref().is_none_or(Result::is_ok) {
+                    written();
+                }
+                match early {
+                    Some(result) => result,
+                    None => answer.await,
+                }
             };
             match result {
                 Ok(response) => {
@@ -97,36 +106,41 @@ impl Primary<'_> {
                         worker: Rc::clone(worker),
                         pod: Arc::clone(&self.connection.pod),
                         key,
-                        sender,
-                        watch,
+                        connection,
                         body: self.body,
                         in_flight,
                     };
                     return Ok((response, lease));
                 }
-                Err(mut error) => {
-                    let unsent = error.take_message();
-                    tracing::debug!(endpoint = %key.endpoint, error = %error.into_error(), reused, "no answer");
-                    request = match (unsent, copy) {
-                        (Some(unsent), _) if reused => unsent,
+                Err(Unanswered { unprocessed, error }) => {
+                    tracing::debug!(endpoint = %key.endpoint, %error, "no answer");
+                    let fault = Fault { reset: error.reset_code().map(u32::from), ..Fault::upstream(Kind::Reset) };
+                    request = match (unprocessed, copy) {
+                        (Some(unprocessed), _) if protocol == Protocol::Http2 => {
+                            tries += 1;
+                            if tries > FURTHER_TRIES {
+                                return Err(fault);
+                            }
+                            endpoint = balance::another(endpoints, endpoint, worker.random()).unwrap_or(endpoint);
+                            unprocessed
+                        }
+                        (Some(unprocessed), _) => unprocessed,
                         (None, Some(copy)) => copy.into_request(),
                         _ if self.body.get() == Progress::Broken => return Err(Fault::client(Kind::BrokenBody)),
-                        _ => return Err(Fault::upstream(Kind::Reset)),
+                        _ => return Err(fault),
                     };
                 }
             }
         }
     }
 
-    async fn connect(&self, key: Key) -> Result<Ready<RequestBody>, Fault> {
+    async fn connect(&self, key: Key) -> Result<connection::Connection<RequestBody>, Fault> {
         let Connection { worker, pod, .. } = &**self.connection;
-        if !self.tunnel
-            && let Some(ready) = worker.primaries.take(key).await
-        {
-            return Ok(ready);
+        if self.tunnel {
+            worker.primaries.take_for_tunnel(worker, pod, key).await
+        } else {
+            worker.primaries.take(worker, pod, key).await
         }
-        let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
-        connect::handshake(stream, key.class, self.tunnel).await
     }
 }
 

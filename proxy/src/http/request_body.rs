@@ -11,9 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::{patience::UnderWay, shadow::queue::Sink};
+use crate::{codec::Incoming, patience::UnderWay, shadow::queue::Sink};
 
 /// How far a request's body has come on its way to the endpoint's connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

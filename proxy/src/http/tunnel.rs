@@ -7,12 +7,12 @@ use http::{
     Response, StatusCode,
     header::{CONTENT_LENGTH, TRANSFER_ENCODING},
 };
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::answer::{AnswerBody, Lease};
-use crate::worker::Connection;
+use crate::{codec::Incoming, worker::Connection};
 
 const BUFFER: usize = 16 * 1024;
 

@@ -1,7 +1,48 @@
 //! The Host of a shadow: `-shadow` before the port, inside nothing (Envoy's `shadowAppendedHost`,
 //! `source/common/router/shadow_writer_impl.cc`).
 
-use crate::route::authority::port_start;
+use http::{
+    HeaderValue, Request, Uri, Version,
+    header::HOST,
+    request::Parts,
+    uri::{Authority, PathAndQuery},
+};
+
+use crate::route::authority::{self, port_start};
+
+/// Puts the suffix where the request says whom it is for: in its Host, and over HTTP/2 in `:authority` if it has one.
+pub fn append(head: &mut Parts, suffix: &str) {
+    let Ok(Some(authority)) = authority::of(head) else { return };
+    let shadow = with_suffix(authority, suffix);
+    // `insert` keeps the field's place. Over HTTP/2 a field is changed, not added.
+    if (head.version != Version::HTTP_2 || head.headers.contains_key(HOST))
+        && let Ok(host) = HeaderValue::from_str(&shadow)
+    {
+        head.headers.insert(HOST, host);
+    }
+    if head.uri.authority().is_none() {
+        return;
+    }
+    let mut target = head.uri.clone().into_parts();
+    if head.version == Version::HTTP_2 {
+        target.authority = Authority::from_maybe_shared(shadow).ok().or(target.authority);
+    } else {
+        // An absolute target would contradict the new Host.
+        target.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        (target.scheme, target.authority) = (None, None);
+    }
+    // The parts come from a target and fit together as they did there.
+    if let Ok(target) = Uri::from_parts(target) {
+        head.uri = target;
+    }
+}
+
+/// Whom a request is for, as the access log has it.
+#[must_use]
+pub fn of<B>(request: &Request<B>) -> Option<String> {
+    let host = || request.headers().get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    request.uri().authority().map(ToString::to_string).or_else(host)
+}
 
 /// `cluster1:8000` with `-shadow` is `cluster1-shadow:8000`; `[::1]:80` is `[::1]-shadow:80`.
 #[must_use]

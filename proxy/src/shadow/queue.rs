@@ -21,6 +21,7 @@ use super::{
     chunk::{Account, Chunk},
     outcome::Outcome,
 };
+use crate::codec::ResetCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -186,6 +187,12 @@ impl Drop for Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("the shadow's request was given up")]
 pub struct GivenUp;
+
+impl ResetCode for GivenUp {
+    fn reset_code(&self) -> Option<h2::Reason> {
+        None
+    }
+}
 
 impl Body for QueueBody {
     type Data = Chunk;

@@ -1,18 +1,17 @@
-//! Idle HTTP/1 connections of one worker, by pod namespace and endpoint. Primaries and shadows have pools of their own, so that neither can
-//! exhaust or poison the other's.
+//! Idle HTTP/1 connections of one worker, by pod namespace and endpoint.
 
 use std::{cell::RefCell, collections::HashMap, time::Duration};
 
-use hyper::client::conn::http1::SendRequest;
+use http::Version;
 use tokio::{task::yield_now, time::Instant};
 
-use super::watched::WriteWatch;
+use super::http1::Ready;
 use crate::net::{
     Class,
     addr::{EndpointAddr, NetnsCookie},
 };
 
-/// Who shares a connection: requests of one pod to one endpoint, in one class.
+/// Who shares a connection: requests of one pod to one endpoint, in one class and over one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The pod whose address is the connection's source.
@@ -21,17 +20,25 @@ pub struct Key {
     pub endpoint: EndpointAddr,
     /// How its packets are marked.
     pub class: Class,
+    /// What is spoken with it: what the client speaks with us.
+    pub protocol: Protocol,
 }
 
-/// A connection that can take a request.
-#[derive(Debug)]
-pub struct Ready<B> {
-    /// hyper's handle of the connection.
-    pub sender: SendRequest<B>,
-    /// Tells when a head is written.
-    pub watch: WriteWatch,
-    /// The connection has carried a request before.
-    pub reused: bool,
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.0 or 1.1: one request at a time.
+    Http1,
+    /// HTTP/2 with prior knowledge: many streams.
+    Http2,
+}
+
+impl Protocol {
+    /// The protocol of a request's connection.
+    #[must_use]
+    pub fn of(version: Version) -> Self {
+        if version == Version::HTTP_2 { Self::Http2 } else { Self::Http1 }
+    }
 }
 
 #[derive(Debug)]
@@ -108,10 +115,10 @@ impl<B> Pool<B> {
     }
 
     /// Takes back a connection whose exchange is complete on both sides.
-    pub fn put(&self, key: Key, sender: SendRequest<B>, watch: WriteWatch) {
+    pub fn put(&self, key: Key, connection: Ready<B>) {
         let mut pool = self.idle.borrow_mut();
-        if !sender.is_closed() && self.max.allows(&pool, key) {
-            let idle = Idle { ready: Ready { sender, watch, reused: true }, since: Instant::now() };
+        if !connection.sender.is_closed() && self.max.allows(&pool, key) {
+            let idle = Idle { ready: Ready { reused: true, ..connection }, since: Instant::now() };
             pool.entry(key).or_default().push(idle);
         }
     }
@@ -138,15 +145,16 @@ mod tests {
     use tokio::{io::duplex, task::LocalSet};
 
     use super::*;
+    use crate::upstream::watched::WriteWatch;
 
-    async fn connection() -> SendRequest<Empty<Bytes>> {
+    async fn connection() -> Ready<Empty<Bytes>> {
         let (near, far) = duplex(64);
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
         tokio::task::spawn_local(async move {
             let _far = far;
             connection.await
         });
-        sender
+        Ready { sender, watch: WriteWatch::default(), reused: false }
     }
 
     /// Fails if what comes on top is kept, by endpoint or in all, or if a place is lost when a connection is taken out again.
@@ -156,17 +164,18 @@ mod tests {
             pod: NetnsCookie(1),
             endpoint: EndpointAddr(([10, 0, 0, 1], port).into()),
             class: Class::Primary,
+            protocol: Protocol::Http1,
         };
         let test = async {
             let pool = Pool::new(Duration::from_secs(60), MaxIdle { each: 2, total: 3 });
             let idle = |port| pool.idle.borrow().get(&key(port)).map_or(0, Vec::len);
             for port in [1, 1, 1, 2, 2] {
-                pool.put(key(port), connection().await, WriteWatch::default());
+                pool.put(key(port), connection().await);
             }
             assert_eq!((idle(1), idle(2)), (2, 1));
             assert!(pool.pop(key(1)).is_some());
-            pool.put(key(3), connection().await, WriteWatch::default());
-            pool.put(key(1), connection().await, WriteWatch::default());
+            pool.put(key(3), connection().await);
+            pool.put(key(1), connection().await);
             assert_eq!((idle(1), idle(2), idle(3)), (1, 1, 1));
         };
         LocalSet::new().run_until(test).await;

@@ -18,13 +18,19 @@ use tokio::{
 
 use super::interim::{Interims, Listener};
 
-/// Says when the next write has happened. One per connection, used by one request at a time.
+/// Says when the next write has happened. One per connection; over HTTP/2, several requests wait for it at a time.
 #[derive(Clone, Debug, Default)]
 pub struct WriteWatch(Rc<Watch>);
 
+/// How many writes a connection had seen at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writes(u64);
+
 #[derive(Debug, Default)]
 struct Watch {
-    armed: Cell<bool>,
+    writes: Cell<u64>,
+    /// Somebody waits for the next.
+    awaited: Cell<bool>,
     written: Notify,
     given_up: Cell<bool>,
     abandon: Notify,
@@ -33,15 +39,21 @@ struct Watch {
 }
 
 impl WriteWatch {
-    /// Call before the request is handed to the connection. What the endpoint says before its final answer goes to `interims`.
-    pub fn arm(&self, interims: Option<Rc<Interims>>) {
-        self.0.armed.set(true);
+    /// Call before a request is handed to an HTTP/1 connection: what the endpoint says before its final answer goes to `interims`.
+    pub fn relay(&self, interims: Option<Rc<Interims>>) {
         self.0.interims.replace(interims);
     }
 
-    /// Resolves after the first write since [`WriteWatch::arm`].
-    pub async fn written(&self) {
-        while self.0.armed.get() {
+    /// Call before a request is handed to the connection.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        Writes(self.0.writes.get())
+    }
+
+    /// Resolves after the first write since `before`.
+    pub async fn written(&self, before: Writes) {
+        while self.writes() == before {
+            self.0.awaited.set(true);
             self.0.written.notified().await;
         }
     }
@@ -53,14 +65,26 @@ impl WriteWatch {
         self.0.abandon.notify_one();
     }
 
+    /// Somebody has given up what the connection carried for him; others still use it.
+    pub fn retire(&self) {
+        self.0.given_up.set(true);
+    }
+
+    /// Whether it is given up, or will be with the last that use it.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.0.given_up.get()
+    }
+
     /// Resolves after [`WriteWatch::give_up`].
     pub async fn given_up(&self) {
         self.0.abandon.notified().await;
     }
 
     fn wrote(&self) {
-        if self.0.armed.replace(false) {
-            self.0.written.notify_one();
+        self.0.writes.set(self.0.writes.get().wrapping_add(1));
+        if self.0.awaited.replace(false) {
+            self.0.written.notify_waiters();
         }
     }
 }

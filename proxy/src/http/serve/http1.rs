@@ -2,19 +2,19 @@
 
 use std::rc::Rc;
 
+use http::Request;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 
-use super::{exchange, interim::ClientIo};
+use super::super::{exchange, interim::ClientIo};
 use crate::{
+    codec::{
+        Incoming,
+        limits::{MAX_HEADER_BYTES, MAX_HEADERS},
+    },
     net::{client_stream::ClientStream, prefixed::Prefixed},
     worker::Connection,
 };
-
-/// Most header fields of a request; more are answered 431.
-const MAX_HEADERS: usize = 256;
-/// Most header bytes of a request; more are answered 431.
-const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Serves requests until the client closes, the connection breaks, or the pod drains (then the request under way is finished).
 ///
@@ -24,9 +24,9 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
     let drain = connection.pod.drain.clone();
     let client = connection.stream.clone();
     let io = ClientIo::new(io, Rc::clone(&connection.interim));
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<_>| {
         // hyper keeps room for a request's whole state on each connection; most connections are between two requests.
-        Box::pin(exchange::exchange(Rc::clone(&connection), request))
+        Box::pin(exchange::exchange(Rc::clone(&connection), request.map(Incoming::Http1)))
     });
     let serving = http1::Builder::new()
         // A transparent proxy adds no Date, changes no letter case and knows no deadline that the application did not set.

@@ -1,0 +1,191 @@
+//! A connection to an endpoint for one request, of either protocol, and the connections that one worker keeps.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use http_body::Body;
+
+use super::{
+    connect,
+    http1::{self, Ready},
+    http2,
+    pool::{Key, MaxIdle, Pool, Protocol},
+    streams::Streams,
+    watched::WriteWatch,
+};
+use crate::{
+    codec::{self, Incoming, ResetCode, caller::Caller},
+    enrol::EnrolledPod,
+    fault::Fault,
+    net::addr::NetnsCookie,
+    worker::Worker,
+};
+
+/// What carries one request.
+#[derive(Debug)]
+pub enum Connection<B: Body> {
+    /// A whole connection.
+    Http1(Ready<B>),
+    /// A stream of one. Dropped before it is given back, it is reset.
+    Http2(http2::Stream<B::Data>),
+}
+
+/// Gives a shadow's connection up when it is dropped: what is unsent is not kept for an endpoint that may never take it. A connection that is shared
+/// takes no more shadows then and ends with those that it has.
+#[derive(Debug)]
+pub struct Leash {
+    watch: WriteWatch,
+    shared: bool,
+    let_go: bool,
+}
+
+impl Leash {
+    /// The exchange is over on both sides: the connection may carry another, or end in peace.
+    pub fn let_go(mut self) {
+        self.let_go = true;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        match (self.let_go, self.shared) {
+            (true, _) => {}
+            (false, true) => self.watch.retire(),
+            (false, false) => self.watch.give_up(),
+        }
+    }
+}
+
+/// A request without an answer.
+#[derive(Debug)]
+pub struct Unanswered<B> {
+    /// The request, if it is provably not processed and still whole.
+    pub unprocessed: Option<Request<B>>,
+    /// What happened.
+    pub error: codec::Error,
+}
+
+impl<B> Connection<B>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: ResetCode,
+{
+    /// What holds it while it carries a shadow.
+    #[must_use]
+    pub fn leash(&self) -> Leash {
+        Leash { watch: self.watch().clone(), shared: matches!(self, Self::Http2(_)), let_go: false }
+    }
+
+    /// Tells when something was written.
+    #[must_use]
+    pub fn watch(&self) -> &WriteWatch {
+        match self {
+            Self::Http1(ready) => &ready.watch,
+            Self::Http2(stream) => stream.watch(),
+        }
+    }
+
+    /// An HTTP/1 connection that has carried a request before: it may have been closed meanwhile without our knowing.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        matches!(self, Self::Http1(Ready { reused: true, .. }))
+    }
+
+    /// Sends a request and waits for the head of the answer. `caller` is the client's stream, if it speaks HTTP/2.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn send(
+        &mut self,
+        request: Request<B>,
+        caller: Option<Rc<Caller>>,
+    ) -> Result<Response<Incoming>, Unanswered<B>> {
+        match self {
+            Self::Http1(ready) => ready.send(request).await,
+            Self::Http2(stream) => stream.send(request, caller).await,
+        }
+    }
+}
+
+/// The connections of one worker. Primaries and shadows have pools of their own, so that neither can exhaust or poison the other's.
+#[derive(Debug)]
+pub struct Pools<B: Body> {
+    http1: Pool<B>,
+    http2: Rc<Streams<B::Data>>,
+}
+
+impl<B> Pools<B>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: ResetCode + Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Pools that give up what is idle for `timeout`, and keep no more HTTP/1 connections idle than `max`.
+    #[must_use]
+    pub fn new(timeout: Duration, max: MaxIdle) -> Self {
+        Self { http1: Pool::new(timeout, max), http2: Streams::new(timeout) }
+    }
+
+    /// A connection that is there, or a new one.
+    ///
+    /// # Errors
+    /// As [`connect::open`].
+    pub async fn take(&self, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key) -> Result<Connection<B>, Fault> {
+        match key.protocol {
+            Protocol::Http1 => match self.http1.take(key).await {
+                Some(ready) => Ok(Connection::Http1(ready)),
+                None => self.fresh(worker, pod, key, false).await,
+            },
+            Protocol::Http2 => self.http2.take(worker, pod, key).await.map(Connection::Http2),
+        }
+    }
+
+    /// A connection of its own for a request that may turn it into a tunnel. Over HTTP/2 a tunnel is a stream like another.
+    ///
+    /// # Errors
+    /// As [`connect::open`].
+    pub async fn take_for_tunnel(
+        &self,
+        worker: &Rc<Worker>,
+        pod: &Arc<EnrolledPod>,
+        key: Key,
+    ) -> Result<Connection<B>, Fault> {
+        match key.protocol {
+            Protocol::Http1 => self.fresh(worker, pod, key, true).await,
+            Protocol::Http2 => self.take(worker, pod, key).await,
+        }
+    }
+
+    async fn fresh(
+        &self,
+        worker: &Rc<Worker>,
+        pod: &Arc<EnrolledPod>,
+        key: Key,
+        tunnel: bool,
+    ) -> Result<Connection<B>, Fault> {
+        let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
+        http1::handshake(stream, key.class, tunnel).await.map(Connection::Http1)
+    }
+
+    /// The exchange is complete on both sides.
+    pub fn give_back(&self, pod: &EnrolledPod, key: Key, connection: Connection<B>) {
+        match connection {
+            Connection::Http1(ready) if !pod.drain.is_cancelled() => self.http1.put(key, ready),
+            Connection::Http1(_) => {}
+            Connection::Http2(stream) => stream.finish(),
+        }
+    }
+
+    /// Closes what has been idle for too long or is closed already.
+    pub fn evict(&self) {
+        self.http1.evict();
+        self.http2.evict();
+    }
+
+    /// Closes every idle connection of a pod that is no longer enrolled; an open one would keep its namespace alive.
+    pub fn forget(&self, pod: NetnsCookie) {
+        self.http1.forget(pod);
+        self.http2.forget(pod);
+    }
+}

@@ -1,0 +1,96 @@
+//! HTTP/1 on a connection to an endpoint: one request at a time.
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{
+    connection::Unanswered,
+    watched::{Watched, WriteWatch},
+};
+use crate::{
+    codec::{
+        Incoming,
+        limits::{MAX_HEADER_BYTES, MAX_HEADERS},
+    },
+    fault::{Fault, Kind},
+    net::Class,
+};
+
+/// A connection that can take a request.
+#[derive(Debug)]
+pub struct Ready<B> {
+    /// hyper's handle of the connection.
+    pub sender: SendRequest<B>,
+    /// Tells when a head is written.
+    pub watch: WriteWatch,
+    /// The connection has carried a request before.
+    pub reused: bool,
+}
+
+impl<B: Body + 'static> Ready<B> {
+    /// Sends a request and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// If there is none. The request comes back if nothing of it was written.
+    pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Unanswered<B>> {
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Ok(response.map(Incoming::Http1)),
+            Err(mut error) => {
+                let unprocessed = error.take_message().filter(|_| self.reused);
+                Err(Unanswered { unprocessed, error: error.into_error().into() })
+            }
+        }
+    }
+}
+
+/// What hyper may hold of a shadow: of its answer until that is read, of its request above the chunk that it is writing.
+const SHADOW_BUFFER: usize = MAX_HEADER_BYTES;
+
+/// Starts HTTP/1 on a connection; its driver runs on this worker. `tunnel` = the connection may switch protocols.
+///
+/// # Errors
+/// `connect_failed` if hyper refuses the connection.
+pub async fn handshake<B>(stream: TcpStream, class: Class, tunnel: bool) -> Result<Ready<B>, Fault>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (io, watch) = Watched::new(stream);
+    let mut builder = Builder::new();
+    if let Class::Shadow(_) = class {
+        builder.max_buf_size(SHADOW_BUFFER);
+    }
+    let (sender, connection) = builder
+        .preserve_header_case(true)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEADER_BYTES)
+        // What every client takes, a client behind us gets too.
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|_| Fault::upstream(Kind::ConnectFailed))?;
+    if let Class::Shadow(_) = class {
+        let watch = watch.clone();
+        tokio::task::spawn_local(async move {
+            tokio::select! {
+                _ = connection => {}
+                () = watch.given_up() => {}
+            }
+        });
+    } else if tunnel {
+        tokio::task::spawn_local(async move {
+            // What it ends with reaches the exchange as the answer's error.
+            let _ = connection.with_upgrades().await;
+        });
+    } else {
+        tokio::task::spawn_local(async move {
+            let _ = connection.await;
+        });
+    }
+    Ok(Ready { sender, watch, reused: false })
+}

@@ -1,0 +1,257 @@
+//! HTTP/2 on a connection to an endpoint: many requests at a time, each on a stream of its own.
+//!
+//! Comes in: a connection, requests. Goes out: answers, or how they failed and whether the endpoint has processed anything. Never: which
+//! connection is taken (that is `streams`).
+
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future as _, pending, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Buf;
+use h2::{
+    Reason, SendStream,
+    client::{Builder, ResponseFuture, SendRequest},
+};
+use http::{Request, Response, Version, request::Parts};
+use http_body::Body;
+use tokio::{
+    net::TcpStream,
+    task::{AbortHandle, spawn_local},
+    time::Instant,
+};
+
+use super::{
+    connection::Unanswered,
+    watched::{Watched, WriteWatch},
+};
+use crate::{
+    codec::{
+        Incoming, ResetCode,
+        caller::Caller,
+        limits::{MAX_HEADER_BYTES, STREAM_WINDOW, UPSTREAM_STREAMS, UPSTREAM_WINDOW},
+        upload::{Piece, Upload},
+    },
+    fault::{Fault, Kind},
+    net::Class,
+};
+
+/// A connection that carries streams.
+pub struct Http2<D: Buf> {
+    sender: SendRequest<Piece<D>>,
+    watch: WriteWatch,
+    streams: Cell<usize>,
+    /// When its last stream ended.
+    idle_since: Cell<Instant>,
+}
+
+impl<D: Buf> std::fmt::Debug for Http2<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2").field("streams", &self.streams).finish_non_exhaustive()
+    }
+}
+
+/// Starts HTTP/2 on a connection, without asking whether the endpoint speaks it (RFC 9113, 3.3); its driver runs on this worker and ends when
+/// nobody has a stream or a handle any more.
+///
+/// # Errors
+/// `reset` if the connection breaks before anything could be written.
+pub async fn handshake<D: Buf + 'static>(stream: TcpStream, class: Class) -> Result<Rc<Http2<D>>, Fault> {
+    let (io, watch) = Watched::new(stream);
+    let handshake = Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(UPSTREAM_WINDOW)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .handshake::<_, Piece<D>>(io);
+    let (sender, driver) = handshake.await.map_err(|_| Fault::upstream(Kind::Reset))?;
+    let abandoned = matches!(class, Class::Shadow(_)).then(|| watch.clone());
+    spawn_local(async move {
+        let abandoned = async {
+            match &abandoned {
+                Some(watch) => watch.given_up().await,
+                None => pending().await,
+            }
+        };
+        // Every stream hears of it by itself.
+        tokio::select! {
+            ended = driver => if let Err(error) = ended {
+                tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
+            },
+            () = abandoned => {}
+        }
+    });
+    Ok(Rc::new(Http2 { sender, watch, streams: Cell::new(0), idle_since: Cell::new(Instant::now()) }))
+}
+
+impl<D: Buf> Http2<D> {
+    /// Whether it still takes streams: it is open, no GOAWAY has come, and no shadow had to be given up on it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let ready = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        !matches!(ready, Poll::Ready(Err(_))) && !self.watch.is_retired()
+    }
+
+    /// A place for one more stream, if there is one.
+    #[must_use]
+    pub fn place(self: &Rc<Self>) -> Option<Place<D>> {
+        let most = self.sender.current_max_send_streams().clamp(1, UPSTREAM_STREAMS);
+        if self.streams.get() >= most || !self.is_open() {
+            return None;
+        }
+        self.streams.set(self.streams.get() + 1);
+        Some(Place(Rc::clone(self)))
+    }
+
+    /// Since when it has had no stream; `None` = it has one.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.streams.get() == 0).then(|| self.idle_since.get())
+    }
+}
+
+/// A place among the streams of a connection, until it is dropped.
+#[derive(Debug)]
+pub struct Place<D: Buf>(Rc<Http2<D>>);
+
+impl<D: Buf> Drop for Place<D> {
+    fn drop(&mut self) {
+        let Http2 { streams, idle_since, watch, .. } = &*self.0;
+        streams.set(streams.get() - 1);
+        if streams.get() == 0 {
+            idle_since.set(Instant::now());
+            if watch.is_retired() {
+                watch.give_up();
+            }
+        }
+    }
+}
+
+/// One request's stream. Dropped before [`Stream::finish`], it is reset.
+#[derive(Debug)]
+pub struct Stream<D: Buf> {
+    place: Rc<Place<D>>,
+    call: Option<Call<D>>,
+}
+
+/// A stream that has been opened.
+#[derive(Debug)]
+struct Call<D: Buf> {
+    out: Rc<RefCell<SendStream<Piece<D>>>>,
+    caller: Option<Rc<Caller>>,
+    /// Sends the rest of the request while the answer is read.
+    upload: Option<AbortHandle>,
+    finished: bool,
+}
+
+impl<D: Buf> Drop for Call<D> {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if let Some(upload) = &self.upload {
+            upload.abort();
+        }
+        let code = self.caller.as_ref().map_or(Reason::CANCEL, |caller| caller.code());
+        self.out.borrow_mut().send_reset(code);
+    }
+}
+
+impl<D: Buf + 'static> Stream<D> {
+    /// On this place.
+    #[must_use]
+    pub fn new(place: Place<D>) -> Self {
+        Self { place: Rc::new(place), call: None }
+    }
+
+    /// Tells when something was written.
+    #[must_use]
+    pub fn watch(&self) -> &WriteWatch {
+        &self.place.0.watch
+    }
+
+    /// Sends a request and waits for the head of the answer; what is left of the request's body then follows by itself. `caller` hears
+    /// informational answers, and knows the code if the request is given up.
+    ///
+    /// # Errors
+    /// If there is none. The request comes back if the endpoint has provably not processed it and nothing of its body was taken.
+    pub async fn send<B>(
+        &mut self,
+        request: Request<B>,
+        caller: Option<Rc<Caller>>,
+    ) -> Result<Response<Incoming>, Unanswered<B>>
+    where
+        B: Body<Data = D> + Unpin + 'static,
+        B::Error: ResetCode,
+    {
+        let (head, body) = request.into_parts();
+        let copy = head.clone();
+        let last = body.is_end_stream();
+        let opened = self.place.0.sender.clone().send_request(Request::from_parts(addressed(head), ()), last);
+        let (mut answer, out) = match opened {
+            Ok((answer, out)) => (answer, Rc::new(RefCell::new(out))),
+            Err(error) => {
+                return Err(Unanswered { unprocessed: Some(Request::from_parts(copy, body)), error: error.into() });
+            }
+        };
+        let call = self.call.insert(Call { out: Rc::clone(&out), caller, upload: None, finished: false });
+        let mut upload = Upload::new(body, Reason::CANCEL);
+        let result = poll_fn(|cx| {
+            // How it ends shows in the answer.
+            let _ = upload.poll(&mut out.borrow_mut(), cx);
+            inform(&mut answer, call.caller.as_deref(), cx);
+            Pin::new(&mut answer).poll(cx)
+        })
+        .await;
+        match result {
+            Ok(response) => {
+                if !upload.is_ended() {
+                    let place = Rc::clone(&self.place);
+                    let rest = async move {
+                        let _ = poll_fn(|cx| upload.poll(&mut out.borrow_mut(), cx)).await;
+                        drop(place);
+                    };
+                    call.upload = Some(spawn_local(rest).abort_handle());
+                }
+                Ok(response.map(Incoming::answer))
+            }
+            Err(error) => {
+                let body = if is_unprocessed(&error) { upload.untouched() } else { None };
+                let unprocessed = body.map(|body| Request::from_parts(copy, body));
+                Err(Unanswered { unprocessed, error: error.into() })
+            }
+        }
+    }
+
+    /// The answer is complete: there is nothing to reset. What is left of the request goes on.
+    pub fn finish(mut self) {
+        if let Some(call) = &mut self.call {
+            call.finished = true;
+        }
+    }
+}
+
+/// h2 refuses a request without an authority unless it takes it for one of HTTP/1 on its way: then it sends `:scheme` and no `:authority`, and the
+/// Host field says whom the request is for, as it was written (RFC 9113, 8.3.1).
+fn addressed(mut head: Parts) -> Parts {
+    if head.uri.authority().is_none() {
+        head.version = Version::HTTP_11;
+    }
+    head
+}
+
+/// Passes on what the endpoint says before its final answer.
+fn inform(answer: &mut ResponseFuture, caller: Option<&Caller>, cx: &mut Context<'_>) {
+    while let (Some(caller), Poll::Ready(Some(Ok(interim)))) = (caller, answer.poll_informational(cx)) {
+        caller.inform(interim);
+    }
+}
+
+/// Whether the endpoint says that it has done nothing: its GOAWAY names an earlier stream as the last (RFC 9113, 6.8), or it refused the stream
+/// (8.7). h2 gives a stream its peer's GOAWAY as an error only if the stream is above the last one.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}

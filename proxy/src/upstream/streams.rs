@@ -1,0 +1,155 @@
+//! HTTP/2 connections of one worker, by pod namespace and endpoint, shared by requests up to a number of streams; then another one is made.
+//!
+//! Requests that find no place wait for one connection together instead of making one each. It is made by a task of its own, so that it does not
+//! fail for all because the client of the first has gone.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Buf;
+use tokio::{sync::Notify, task::spawn_local, time::Instant};
+
+use super::{
+    connect,
+    http2::{Http2, Stream, handshake},
+    pool::Key,
+};
+use crate::{
+    enrol::EnrolledPod,
+    fault::{Fault, Kind},
+    net::addr::NetnsCookie,
+    worker::Worker,
+};
+
+/// Connections in a row that may be dead on arrival before a request gives up.
+const DEAD_ON_ARRIVAL: u32 = 3;
+
+/// The connections. Not shared between threads; no lock.
+#[derive(Debug)]
+pub struct Streams<D: Buf> {
+    open: RefCell<HashMap<Key, Vec<Rc<Http2<D>>>>>,
+    connecting: RefCell<HashMap<Key, Rc<Attempt<D>>>>,
+    timeout: Duration,
+}
+
+/// A connection that is being made.
+#[derive(Debug)]
+struct Attempt<D: Buf> {
+    result: Cell<Option<Result<(), Fault>>>,
+    made: RefCell<Option<Rc<Http2<D>>>>,
+    done: Notify,
+}
+
+impl<D: Buf> Default for Attempt<D> {
+    fn default() -> Self {
+        Self { result: Cell::default(), made: RefCell::default(), done: Notify::new() }
+    }
+}
+
+impl<D: Buf> Attempt<D> {
+    async fn connection(&self) -> Result<Option<Rc<Http2<D>>>, Fault> {
+        loop {
+            if let Some(result) = self.result.get() {
+                return result.map(|()| self.made.borrow().clone());
+            }
+            self.done.notified().await;
+        }
+    }
+
+    fn end(&self, result: Result<Rc<Http2<D>>, Fault>) {
+        self.result.set(Some(result.map(|connection| {
+            self.made.replace(Some(connection));
+        })));
+        self.done.notify_waiters();
+    }
+}
+
+impl<D: Buf + 'static> Streams<D> {
+    /// Without connections; one that has had no stream for `timeout` is closed.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { open: RefCell::default(), connecting: RefCell::default(), timeout })
+    }
+
+    /// A stream of a connection that is there, or of a new one.
+    ///
+    /// # Errors
+    /// If no connection can be made, or every one ends at once.
+    pub async fn take(
+        self: &Rc<Self>,
+        worker: &Rc<Worker>,
+        pod: &Arc<EnrolledPod>,
+        key: Key,
+    ) -> Result<Stream<D>, Fault> {
+        let mut dead = 0;
+        loop {
+            if let Some(stream) = self.place(key) {
+                return Ok(stream);
+            }
+            let made = self.attempt(worker, pod, key).connection().await?;
+            let Some(connection) = made else { continue };
+            if let Some(place) = connection.place() {
+                return Ok(Stream::new(place));
+            }
+            // Full: others were faster. Closed: the endpoint wants none of it.
+            if !connection.is_open() {
+                dead += 1;
+                if dead == DEAD_ON_ARRIVAL {
+                    return Err(Fault::upstream(Kind::Reset));
+                }
+            }
+        }
+    }
+
+    fn place(&self, key: Key) -> Option<Stream<D>> {
+        let open = self.open.borrow();
+        open.get(&key)?.iter().find_map(Http2::place).map(Stream::new)
+    }
+
+    /// The attempt under way, or a new one.
+    fn attempt(self: &Rc<Self>, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key) -> Rc<Attempt<D>> {
+        if let Some(attempt) = self.connecting.borrow().get(&key) {
+            return Rc::clone(attempt);
+        }
+        let attempt = Rc::<Attempt<D>>::default();
+        self.connecting.borrow_mut().insert(key, Rc::clone(&attempt));
+        let (streams, worker, pod, under_way) =
+            (Rc::clone(self), Rc::clone(worker), Arc::clone(pod), Rc::clone(&attempt));
+        spawn_local(async move {
+            let connecting =
+                async { handshake(connect::open(&worker, &pod, key.endpoint, key.class).await?, key.class).await };
+            let result = connecting.await;
+            streams.connecting.borrow_mut().remove(&key);
+            if let Ok(connection) = &result
+                // Whoever drains uses it once: a connection that is kept would keep the pod's namespace alive.
+                && !pod.drain.is_cancelled()
+            {
+                streams.open.borrow_mut().entry(key).or_default().push(Rc::clone(connection));
+            }
+            under_way.end(result);
+        });
+        attempt
+    }
+
+    /// Closes what has had no stream for too long, and forgets what takes none any more.
+    pub fn evict(&self) {
+        let now = Instant::now();
+        self.open.borrow_mut().retain(|_, connections| {
+            connections.retain(|connection| {
+                let idle = connection.idle_since().is_some_and(|since| now.duration_since(since) >= self.timeout);
+                connection.is_open() && !idle
+            });
+            !connections.is_empty()
+        });
+    }
+
+    /// Gives up the connections of a pod that is no longer enrolled; each closes with its last stream.
+    pub fn forget(&self, pod: NetnsCookie) {
+        self.open.borrow_mut().retain(|key, _| key.pod != pod);
+    }
+}
