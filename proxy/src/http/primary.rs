@@ -25,15 +25,14 @@ use crate::{
     worker::Connection,
 };
 
-/// Further tries after one that sent nothing (Istio's default: 2 attempts, `pilot/pkg/networking/core/route/retry/retry.go`).
-const FURTHER_TRIES: u32 = 2;
-
 /// A request on its way.
 pub struct Primary<'a> {
     /// The client's connection.
     pub connection: &'a Rc<Connection>,
     /// Where it may go; not empty.
     pub endpoints: &'a [Arc<Endpoint>],
+    /// Tries after one that sent nothing.
+    pub further_tries: u32,
     /// Tells how far its body has come.
     pub body: BodyProgress,
     /// CONNECT or an upgrade: a connection of its own.
@@ -72,7 +71,7 @@ impl Primary<'_> {
                 Err(fault) => {
                     tries += 1;
                     let other = balance::another(endpoints, endpoint, worker.random());
-                    endpoint = other.filter(|_| tries <= FURTHER_TRIES).ok_or(fault)?;
+                    endpoint = other.filter(|_| tries <= self.further_tries).ok_or(fault)?;
                     continue;
                 }
             };
