@@ -279,8 +279,8 @@ mod tests {
     #[test]
     fn a_field_of_the_api_is_told_from_a_misspelt_one() {
         let verdict = |path: FieldPath| verdict(Kind::VirtualService, &path);
-        assert_eq!(verdict(http(3).key("timeout")), Verdict::Known(Tunes));
-        assert_eq!(verdict(http(0).key("rewrite")), Verdict::Known(Changes));
+        assert_eq!(verdict(http(3).key("match").index(0).key("statPrefix")), Verdict::Known(Tunes));
+        assert_eq!(verdict(http(0).key("corsPolicy")), Verdict::Known(Changes));
         assert_eq!(
             verdict(http(0).key("mirrorPercantage")),
             Verdict::Unknown("did you mean `mirrorPercentage`?".into())
