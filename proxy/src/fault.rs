@@ -53,6 +53,8 @@ pub enum Kind {
     MalformedAnswer,
     /// A request's head was begun and not ended in time.
     HeadTimeout,
+    /// The endpoint did not answer within the time that the rule gives it.
+    AnswerTimeout,
     /// The original destination is our own listener.
     OwnListener,
 }
@@ -111,6 +113,7 @@ impl Fault {
             Kind::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::MalformedAnswer => StatusCode::BAD_GATEWAY,
             Kind::NoRule => StatusCode::NOT_FOUND,
+            Kind::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::NoEndpoint
             | Kind::UnknownDestination
             | Kind::ConnectFailed
@@ -152,6 +155,7 @@ impl Fault {
             Kind::Reset => "reset",
             Kind::MalformedAnswer => "malformed_answer",
             Kind::HeadTimeout => "head_timeout",
+            Kind::AnswerTimeout => "answer_timeout",
             Kind::OwnListener => "own_listener",
         }
     }
@@ -175,6 +179,9 @@ impl Fault {
             Kind::MalformedAnswer => "the endpoint's answer says in two ways where it ends",
             Kind::HeadTimeout => "the request's head did not end in time",
             Kind::Reset => "upstream reset: the endpoint closed the connection before it answered",
+            Kind::AnswerTimeout => {
+                "upstream request timeout: the endpoint did not answer in the time that the rule gives it"
+            }
             Kind::OwnListener => "the connection would lead back to this proxy",
         }
     }
