@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use integration::{
     case,
     golang::{self, Peers},
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         case!(trailers_both_ways).needs(NEEDS),
         case!(expectations).needs(NEEDS),
         case!(requests_in_parallel).needs(NEEDS),
+        case!(the_same_over_http2).needs(NEEDS),
     ])
 }
 
@@ -107,5 +108,19 @@ fn requests_in_parallel() -> Result<()> {
     ensure!(said.out.lines().count() == 20, "{}", said.out);
     peers.agree(20, as_it_is)?;
     theatre.outcomes(&[("answered", 20)])?;
+    Ok(())
+}
+
+/// Fails if a request of HTTP/2 is taken apart otherwise than one of HTTP/1: bodies, trailers and streams in flight together.
+fn the_same_over_http2() -> Result<()> {
+    let (theatre, peers) = stage()?;
+    let plays = [("h2-keep-alive", 11), ("h2-bodies", 8), ("h2-trailers", 2), ("h2-parallel", 20)];
+    for (name, answers) in plays {
+        let said = play(&theatre, &peers, name)?.map(whatever_was_reused).same().context(name)?;
+        ensure!(said.out.matches(r#""proto":"HTTP/2.0""#).count() == answers, "{name}: {}", said.out);
+    }
+    let requests = plays.iter().map(|(_, answers)| answers).sum();
+    peers.agree(requests, as_it_is)?;
+    theatre.outcomes(&[("answered", requests)])?;
     Ok(())
 }
