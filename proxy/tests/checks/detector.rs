@@ -48,9 +48,13 @@ impl AsyncRead for Pieces {
 
 /// The verdict, without what depends on the first read: TLS passes through as any other bytes do.
 fn verdict(bytes: &[u8], cuts: &[u8], declared: PortProtocol) -> Verdict {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap_or_else(|error| panic!("no runtime: {error}"));
     let mut io = Pieces::new(bytes, cuts);
-    let (verdict, mut read) = runtime.block_on(detect(&mut io, declared, Duration::from_secs(3600))).unwrap();
+    let read = runtime.block_on(detect(&mut io, declared, Duration::from_secs(3600)));
+    let (verdict, mut read) = read.unwrap_or_else(|error| panic!("bytes in memory cannot break: {error}"));
     for piece in io.0 {
         read.extend_from_slice(&piece);
     }

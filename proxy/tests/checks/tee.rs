@@ -58,8 +58,11 @@ impl Step {
     }
 }
 
+/// What the client's body says next: a chunk, that it broke, or that it is over.
+type Said = Option<Result<Bytes, &'static str>>;
+
 #[derive(Clone, Default)]
-struct Client(Rc<RefCell<VecDeque<Option<Result<Bytes, &'static str>>>>>);
+struct Client(Rc<RefCell<VecDeque<Said>>>);
 
 impl Body for Client {
     type Data = Bytes;
