@@ -19,6 +19,7 @@ pub mod footprint;
 pub mod golang;
 pub mod harness;
 pub mod http;
+pub mod http2;
 pub mod httpbin;
 pub mod in_kernel;
 pub mod leftovers;
