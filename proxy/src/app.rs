@@ -73,8 +73,8 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
             "--mark {mark} overlaps the marks of {whose}: connections may be taken for theirs or ours; choose another bit"
         );
     }
-    let factory = SocketFactory::start(mark)?;
-    let shadow_factory = SocketFactory::start(mark)?;
+    let factory = SocketFactory::start(mark, u32::MAX)?;
+    let shadow_factory = SocketFactory::start(mark, files.for_shadows())?;
     let shared = Shared {
         store: Arc::clone(&store),
         factory: factory.clone(),

@@ -244,7 +244,7 @@ pub struct ShadowArgs {
     #[arg(long, value_name = "SIZE", default_value = "64Mi", env = "UNDERSTUDY_SHADOW_NODE_BUFFER_BYTES", value_parser = units::bytes)]
     pub shadow_node_buffer_bytes: usize,
     /// Most body that is read of a shadow's answer; what is longer is cut there, and answered all the same
-    #[arg(long, value_name = "SIZE", default_value = "16Mi", env = "UNDERSTUDY_SHADOW_ANSWER_BYTES", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "1Mi", env = "UNDERSTUDY_SHADOW_ANSWER_BYTES", value_parser = units::bytes)]
     pub shadow_answer_bytes: usize,
     /// Refuse new shadows while a worker's event loop is this late, so that primaries get the CPU; 0 = never
     #[arg(long, value_name = "TIME", default_value = "100ms", env = "UNDERSTUDY_SHADOW_SHED_LAG", value_parser = units::duration)]

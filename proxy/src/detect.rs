@@ -28,7 +28,7 @@ use crate::route::PortProtocol;
 
 /// The start of an HTTP/2 connection with prior knowledge (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// A request line longer than this is not waited for.
+/// A request line that ends later than this is none, empty lines before it included.
 const LONGEST_LINE: usize = 16 * 1024;
 
 /// What the connection carries.
@@ -103,12 +103,14 @@ fn judge_line(bytes: &[u8]) -> Option<Verdict> {
         return Some(Verdict::Tls);
     }
     // RFC 9112, 2.2: a server ought to ignore an empty line before the request line.
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let whole = bytes.len() >= LONGEST_LINE;
+    let bytes = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
     let bytes = &bytes[start..];
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
         let method = bytes.split(|byte| *byte == b' ').next().unwrap_or(bytes);
-        let plausible = method.iter().all(|byte| is_token(*byte)) && bytes.len() < LONGEST_LINE;
-        return if plausible && !bytes.contains(&0) { None } else { Some(Verdict::Opaque) };
+        let plausible = method.iter().all(|byte| is_token(*byte)) && !bytes.contains(&0) && !whole;
+        return if plausible { None } else { Some(Verdict::Opaque) };
     };
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
     let mut parts = line.split(|byte| *byte == b' ');
@@ -117,6 +119,7 @@ fn judge_line(bytes: &[u8]) -> Option<Verdict> {
             !method.is_empty()
                 && method.iter().all(|byte| is_token(*byte))
                 && !target.is_empty()
+                && !target.contains(&0)
                 && matches!(version, b"HTTP/1.0" | b"HTTP/1.1")
         }
         _ => false,

@@ -5,6 +5,8 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::net::NetError;
+
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -43,12 +45,16 @@ pub enum Kind {
     ConnectTimeout,
     /// No socket in the pod's namespace: no descriptor is left, or the namespace is gone.
     NoSocket,
+    /// A shadow would have taken a descriptor that primaries may need.
+    Reserved,
     /// The connection broke before an answer.
     Reset,
     /// The answer's framing can be read in several ways.
     MalformedAnswer,
     /// A request's head was begun and not ended in time.
     HeadTimeout,
+    /// The endpoint did not answer within the time that the rule gives it.
+    AnswerTimeout,
     /// The original destination is our own listener.
     OwnListener,
 }
@@ -85,8 +91,11 @@ impl Fault {
 
     /// A failed connect; `None` if it did not come as far as the network.
     #[must_use]
-    pub fn connect(error: Option<&io::Error>) -> Self {
-        match error.map(io::Error::kind) {
+    pub fn connect(error: &anyhow::Error) -> Self {
+        if let Some(NetError::Reserved { .. }) = error.downcast_ref() {
+            return Self { side: Side::Proxy, kind: Kind::Reserved, reset: None };
+        }
+        match error.downcast_ref().map(io::Error::kind) {
             None => Self { side: Side::Proxy, kind: Kind::NoSocket, reset: None },
             Some(io::ErrorKind::TimedOut) => Self::upstream(Kind::ConnectTimeout),
             _ => Self::upstream(Kind::ConnectFailed),
@@ -104,11 +113,13 @@ impl Fault {
             Kind::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::MalformedAnswer => StatusCode::BAD_GATEWAY,
             Kind::NoRule => StatusCode::NOT_FOUND,
+            Kind::AnswerTimeout => StatusCode::GATEWAY_TIMEOUT,
             Kind::NoEndpoint
             | Kind::UnknownDestination
             | Kind::ConnectFailed
             | Kind::ConnectTimeout
             | Kind::NoSocket
+            | Kind::Reserved
             | Kind::Reset
             | Kind::OwnListener => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -140,9 +151,11 @@ impl Fault {
             Kind::ConnectFailed => "connect_failed",
             Kind::ConnectTimeout => "connect_timeout",
             Kind::NoSocket => "no_socket",
+            Kind::Reserved => "reserved",
             Kind::Reset => "reset",
             Kind::MalformedAnswer => "malformed_answer",
             Kind::HeadTimeout => "head_timeout",
+            Kind::AnswerTimeout => "answer_timeout",
             Kind::OwnListener => "own_listener",
         }
     }
@@ -161,10 +174,14 @@ impl Fault {
             Kind::UnknownDestination => "the rule's destination names an unknown Service or subset",
             Kind::ConnectFailed => "upstream connect error: the endpoint refused the connection or cannot be reached",
             Kind::ConnectTimeout => "upstream connect error: the endpoint did not accept in time",
+            Kind::Reserved => "the proxy's last file descriptors are not for shadows",
             Kind::NoSocket => "the proxy could not make a socket in the pod's network namespace",
             Kind::MalformedAnswer => "the endpoint's answer says in two ways where it ends",
             Kind::HeadTimeout => "the request's head did not end in time",
             Kind::Reset => "upstream reset: the endpoint closed the connection before it answered",
+            Kind::AnswerTimeout => {
+                "upstream request timeout: the endpoint did not answer in the time that the rule gives it"
+            }
             Kind::OwnListener => "the connection would lead back to this proxy",
         }
     }

@@ -31,7 +31,7 @@ use crate::{
     patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::connection::Pools,
+    upstream::{connection::Pools, pool::MaxIdle},
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -120,8 +120,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pools::new(idle),
-            shadows: Pools::new(idle),
+            primaries: Pools::new(idle, MaxIdle::ANY),
+            shadows: Pools::new(idle, MaxIdle::FEW),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,

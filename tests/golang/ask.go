@@ -82,7 +82,7 @@ func (c *client) keepAlive() error {
 }
 
 func (c *client) bodies() error {
-	for _, length := range []int{1, 65536, 3 << 20} {
+	for _, length := range []int{0, 1, 65536, 3 << 20} {
 		body := noise(length)
 		c.do(fmt.Sprint("length ", length), http.MethodPost, "/echo", bytes.NewReader(body), nil)
 		// A reader without a length: chunked in HTTP/1.

@@ -1,9 +1,10 @@
 """A client of `grpcio`: every kind of call and every way to end one; prints a line of JSON for each.
 
-    grpc_client.py ADDRESS PORT AUTHORITY
+    grpc_client.py ADDRESS PORT AUTHORITY PLAY
 """
 
 import json
+import queue
 import sys
 
 import grpc
@@ -39,19 +40,24 @@ def drained(call):
     return messages
 
 
-answer, call = method("unary_unary", "Unary").with_call(b"hello", metadata=METADATA, timeout=300)
-tell("unary", call, same=answer == b"hello")
-for size in (0, 1, 100_000, len(noise)):
-    answer, call = method("unary_unary", "Unary").with_call(noise[:size])
-    tell(f"unary {size}", call, same=answer == noise[:size])
-call = method("unary_stream", "Count")(b"2000")
-tell("server streaming", call, same=drained(call) == [str(number) for number in range(2000)])
-call = method("unary_stream", "Count")(b"0")
-tell("server streaming nothing", call, same=drained(call) == [])
-answer, call = method("stream_unary", "Sum").with_call(iter([b"%d" % number for number in range(1000)]))
-tell("client streaming", call, answer=answer.decode())
-answer, call = method("stream_unary", "Sum").with_call(iter(()))
-tell("client streaming nothing", call, answer=answer.decode())
+def kinds():
+    answer, call = method("unary_unary", "Unary").with_call(b"hello", metadata=METADATA, timeout=300)
+    tell("unary", call, same=answer == b"hello")
+    for size in (0, 1, 100_000, len(noise)):
+        answer, call = method("unary_unary", "Unary").with_call(noise[:size])
+        tell(f"unary {size}", call, same=answer == noise[:size])
+    for count in (2000, 0):
+        call = method("unary_stream", "Count")(b"%d" % count)
+        tell(f"server streaming {count}", call, same=drained(call) == [str(number) for number in range(count)])
+    for count in (1000, 0):
+        answer, call = method("stream_unary", "Sum").with_call(iter([b"%d" % number for number in range(count)]))
+        tell(f"client streaming {count}", call, answer=answer.decode())
+    arrived, answers = queue.Queue(), []
+    call = method("stream_stream", "Chat")(one_by_one(arrived))
+    for message in call:
+        answers.append(message)
+        arrived.put(None)
+    tell("bidirectional", call, same=answers == [(b"message %d" % number)[::-1] for number in range(50)])
 
 
 def one_by_one(arrived):
@@ -62,34 +68,33 @@ def one_by_one(arrived):
         yield b"message %d" % number
 
 
-import queue
-
-arrived = queue.Queue()
-call = method("stream_stream", "Chat")(one_by_one(arrived))
-answers = []
-for message in call:
-    answers.append(message)
-    arrived.put(None)
-tell("bidirectional", call, same=answers == [(b"message %d" % number)[::-1] for number in range(50)])
-
-for name, kind in (("Fail", "unary_unary"), ("FailLate", "unary_stream"), ("Unknown", "unary_unary")):
-    if kind == "unary_stream":
-        call = method(kind, name)(b"x")
-        messages = drained(call)
-        tell(name, call, messages=messages)
-    else:
+def statuses():
+    for name in ("Fail", "Unknown"):
         try:
-            method(kind, name)(b"x")
+            method("unary_unary", name)(b"x")
         except grpc.RpcError as error:
             tell(name, error)
+    call = method("unary_stream", "FailLate")(b"x")
+    tell("FailLate", call, messages=drained(call))
 
-call = method("unary_stream", "Wait")(b"deadline", timeout=1)
-tell("deadline", call, messages=drained(call))
-call = method("unary_stream", "Wait")(b"cancel")
-first = next(call)
-call.cancel()
-tell("cancelled", call, first=first.decode(), messages=drained(call))
 
-calls = [method("unary_unary", "Unary").future(noise[: 1000 * number]) for number in range(1, 31)]
-print(json.dumps({"call": "thirty at once", "same": [len(one.result()) == 1000 * n for n, one in enumerate(calls, 1)]}), flush=True)
+def giving_up():
+    # The time begins once the server has been reached. Whether its first word comes before the deadline does not matter here.
+    grpc.channel_ready_future(channel).result()
+    call = method("unary_stream", "Wait")(b"deadline", timeout=2)
+    drained(call)
+    tell("deadline", call)
+    call = method("unary_stream", "Wait")(b"cancel")
+    first = next(call)
+    call.cancel()
+    print(json.dumps({"call": "cancelled", "code": call.code().name, "first": first.decode()}), flush=True)
+
+
+def at_once():
+    calls = [method("unary_unary", "Unary").future(noise[: 1000 * number]) for number in range(1, 31)]
+    same = [call.result() == noise[: 1000 * number] for number, call in enumerate(calls, 1)]
+    print(json.dumps({"call": "thirty at once", "same": same}), flush=True)
+
+
+{"kinds": kinds, "statuses": statuses, "giving up": giving_up, "at once": at_once}[sys.argv[4]]()
 channel.close()

@@ -82,7 +82,7 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
         total.requests,
         total.uploaded >> 20,
         total.wrong,
-        (end.usage.rss as f64 / start.usage.rss as f64 - 1.0) * 100.0
+        (end.memory() as f64 / start.memory() as f64 - 1.0) * 100.0
     );
 
     let mut broken = Vec::new();
@@ -102,8 +102,8 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
     promise(end.v2.alive() == 0, format!("sockets are left in v2's pod: {}", end.v2));
     promise(end.under_way == 0.0, format!("gauges of what goes on are at {}", end.under_way));
     promise(
-        end.usage.rss as f64 <= start.usage.rss as f64 * MEMORY,
-        format!("{} KiB of memory, {} at the start: more than {MEMORY} times as much", end.usage.rss, start.usage.rss),
+        end.memory() as f64 <= start.memory() as f64 * MEMORY,
+        format!("{} KiB of memory, {} at the start: more than {MEMORY} times as much", end.memory(), start.memory()),
     );
     let broken_bodies: u64 = world.v2.iter().map(|(_, server)| server.broken()).sum();
     promise(broken_bodies == 0, format!("v2 got {broken_bodies} uploads with wrong bytes"));

@@ -39,6 +39,7 @@ pub struct AgentBuilder<'a> {
     environment: Vec<(String, String)>,
     offset: u16,
     bpffs: Option<PathBuf>,
+    under: Vec<String>,
 }
 
 impl AgentBuilder<'_> {
@@ -53,6 +54,13 @@ impl AgentBuilder<'_> {
     #[must_use]
     pub fn args(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Started by another program, which becomes it (`prlimit`, `setpriv`).
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
@@ -83,7 +91,7 @@ impl AgentBuilder<'_> {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(self) -> Result<Agent> {
-        let Self { node, name, words, environment, offset, bpffs } = self;
+        let Self { node, name, words, environment, offset, bpffs, under } = self;
         let file = |suffix: &str| node.dir().join(format!("{name}{suffix}"));
         let (bpffs, claim) = match bpffs {
             Some(path) => (path, None),
@@ -93,8 +101,10 @@ impl AgentBuilder<'_> {
         metrics.set_port(METRICS.port() + offset);
         admin.set_port(ADMIN.port() + offset);
         let access_log = file("-access.log");
-        let mut command = Command::new(paths::binary());
+        let program: Vec<_> = under.into_iter().map(Into::into).chain([paths::binary().into_os_string()]).collect();
+        let mut command = Command::new(&program[0]);
         command
+            .args(&program[1..])
             .arg("run")
             .args(["--admin-addr", &admin.to_string(), "--metrics-addr", &metrics.to_string()])
             .args([Path::new("--access-log"), &access_log, Path::new("--bpffs"), &bpffs])
@@ -134,7 +144,8 @@ impl Agent {
     #[must_use]
     pub fn builder(node: &Node) -> AgentBuilder<'_> {
         let (words, environment) = (Vec::new(), Vec::new());
-        AgentBuilder { node, name: "agent".to_owned(), words, environment, offset: 0, bpffs: None }
+        let under = Vec::new();
+        AgentBuilder { node, name: "agent".to_owned(), words, environment, offset: 0, bpffs: None, under }
     }
 
     /// Waits until `/readyz` says 200.

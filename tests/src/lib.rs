@@ -17,6 +17,7 @@ pub mod curl;
 pub mod fault_matrix;
 pub mod footprint;
 pub mod golang;
+pub mod grpc;
 pub mod harness;
 pub mod http;
 pub mod http2;

@@ -103,6 +103,7 @@ impl Actor {
 pub struct Setting {
     rules: String,
     args: Vec<String>,
+    under: Vec<String>,
     v1: Behaviour,
     v1_port: u16,
     v2: Behaviour,
@@ -117,6 +118,7 @@ impl Setting {
         Self {
             rules: rules("httpbin", http),
             args: Vec::new(),
+            under: Vec::new(),
             v1: Behaviour::Ok(ANSWER.1.into()),
             v1_port: PORT,
             v2: Behaviour::Ok(b"two".to_vec()),
@@ -129,6 +131,13 @@ impl Setting {
     #[must_use]
     pub fn args(mut self, words: &[&str]) -> Self {
         self.args.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Another program that starts the agent and becomes it.
+    #[must_use]
+    pub fn under(mut self, words: &[&str]) -> Self {
+        self.under.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
@@ -199,8 +208,12 @@ impl Setting {
         objects.extend(self.more);
         manifests.apply("world.yaml", &manifests::documents(&objects))?;
         manifests.apply(RULES, &self.rules)?;
-        let words: Vec<_> = self.args.iter().map(String::as_str).collect();
-        let agent = Agent::builder(&node).config(manifests.path()).args(&words).start()?;
+        let words = |list| <[String]>::iter(list).map(String::as_str).collect::<Vec<_>>();
+        let agent = Agent::builder(&node)
+            .config(manifests.path())
+            .args(&words(&self.args))
+            .under(&words(&self.under))
+            .start()?;
         Ok(Theatre { agent, client, v1, v2, native, manifests, node })
     }
 }

@@ -37,6 +37,10 @@ pub enum Behaviour {
     Hang,
     /// Reads one request's head and resets the connection.
     Reset,
+    /// 200 with a body that is announced as a GiB and sent for as long as the client takes it.
+    Endless,
+    /// Answers the first request as soon as its head has come, and never reads again.
+    EarlyThenDeaf,
     /// Accepts and never reads.
     Deaf,
     /// Not HTTP: sends back every byte it gets, and closes its half when the client has closed its own.
@@ -88,6 +92,8 @@ struct Seen {
     requests: Vec<Recorded>,
     peers: Vec<SocketAddr>,
     bytes: Vec<u8>,
+    heard: Vec<u8>,
+    endless: u64,
 }
 
 #[derive(Debug)]
@@ -110,6 +116,9 @@ pub struct Recorder {
     shared: Arc<Shared>,
     accepting: Option<JoinHandle<()>>,
 }
+
+/// Bytes of requests that are kept as they came.
+const MOST_HEARD: usize = 1 << 20;
 
 /// How often a blocked thread looks whether the server is being dropped.
 const TICK: Duration = Duration::from_millis(50);
@@ -179,6 +188,18 @@ impl Recorder {
         self.shared.seen(|seen| seen.bytes.clone())
     }
 
+    /// What came on all connections, whole requests or not, in the order in which it came; the first mebibyte of it.
+    #[must_use]
+    pub fn heard(&self) -> Vec<u8> {
+        self.shared.seen(|seen| seen.heard.clone())
+    }
+
+    /// Body bytes that the kernel took of all [`Behaviour::Endless`] answers.
+    #[must_use]
+    pub fn endless(&self) -> u64 {
+        self.shared.seen(|seen| seen.endless)
+    }
+
     /// Waits until at least so many requests have come, and returns all.
     ///
     /// # Errors
@@ -232,9 +253,7 @@ impl Connection {
         loop {
             match self.behaviour() {
                 Behaviour::Deaf => {
-                    while !self.shared.closing.load(Ordering::Acquire) {
-                        thread::sleep(TICK);
-                    }
+                    self.be_deaf();
                     return Ok(());
                 }
                 Behaviour::Bytes => return self.echo_bytes(),
@@ -256,8 +275,29 @@ impl Connection {
                     setsockopt(&self.stream, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
                     return Ok(());
                 }
+                Behaviour::Endless => return self.endless(),
+                Behaviour::EarlyThenDeaf => {
+                    self.answer(b"early")?;
+                    self.be_deaf();
+                    return Ok(());
+                }
                 Behaviour::Hang | Behaviour::Deaf | Behaviour::Bytes => {}
             }
+        }
+    }
+
+    fn be_deaf(&self) {
+        while !self.shared.closing.load(Ordering::Acquire) {
+            thread::sleep(TICK);
+        }
+    }
+
+    fn endless(mut self) -> Result<()> {
+        self.stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")?;
+        let chunk = vec![b'e'; 64 * 1024];
+        loop {
+            self.stream.write_all(&chunk)?;
+            self.shared.seen(|seen| seen.endless += chunk.len() as u64);
         }
     }
 
@@ -282,7 +322,7 @@ impl Connection {
             }
         };
         let head = self.unread[..head_end].to_vec();
-        if matches!(self.behaviour(), Behaviour::Reset) {
+        if matches!(self.behaviour(), Behaviour::Reset | Behaviour::EarlyThenDeaf) {
             self.unread.clear();
             return Ok(Some(self.recorded(head, Vec::new(), Vec::new())));
         }
@@ -320,6 +360,10 @@ impl Connection {
                 Ok(0) => return Ok(false),
                 Ok(n) => {
                     self.unread.extend_from_slice(&buffer[..n]);
+                    self.shared.seen(|seen| {
+                        let room = MOST_HEARD.saturating_sub(seen.heard.len()).min(n);
+                        seen.heard.extend_from_slice(&buffer[..room]);
+                    });
                     return Ok(true);
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

@@ -8,7 +8,7 @@ use integration::{
     golang::Peers,
     harness,
     needs::Need,
-    parity::{Twice, setting},
+    parity::{Said, Twice, pairs, setting},
     theatre::{MIRROR, Theatre, VIP, noise},
 };
 
@@ -19,7 +19,10 @@ fn main() -> ExitCode {
     harness::main(&[
         case!(requests_of_all_sorts).needs(NEEDS),
         case!(uploads).needs(NEEDS),
+        case!(trailers_and_raw_chunks).needs(NEEDS),
         case!(http_1_0).needs(NEEDS),
+        case!(http2_by_prior_knowledge).needs(NEEDS),
+        case!(http2_by_upgrade).needs(NEEDS),
     ])
 }
 
@@ -106,6 +109,30 @@ fn uploads() -> Result<()> {
     Ok(())
 }
 
+/// Fails if trailers are lost, which curl prints after the body, or if curl, told to leave the framing alone, does not get well-formed chunks.
+fn trailers_and_raw_chunks() -> Result<()> {
+    let (theatre, peers) = stage()?;
+    // Known: the names of trailers, unlike those of a head, arrive in small letters.
+    let small =
+        |said: Said| Said { out: said.out.replace("X-Digest", "x-digest").replace("X-Unann", "x-unann"), ..said };
+    let run = |more: &[&str]| -> Result<Said> {
+        let both = Twice::run(&theatre.client, VIP, peers.v1.address, |to| curl::words(to, more))?;
+        both.map(|said| small(said.without(&["Date"]))).same()
+    };
+    let said = run(&["/trailers"])?;
+    ensure!(
+        said.out.contains("a body with trailers\nx-digest: ") && said.out.contains("x-unannounced: too"),
+        "{}",
+        said.out
+    );
+    // One short chunk comes as one: the raw answer is the same to the byte.
+    let said = run(&["--raw", "/trailers"])?;
+    ensure!(said.out.contains("\r\n15\r\na body with trailers\n\r\n0\r\n"), "{}", said.out);
+    peers.agree(2, as_it_is)?;
+    theatre.outcomes(&[("answered", 2)])?;
+    Ok(())
+}
+
 /// Fails if a client of HTTP/1.0 gets chunks, or a connection that it did not ask to keep.
 fn http_1_0() -> Result<()> {
     let (theatre, peers) = stage()?;
@@ -123,5 +150,40 @@ fn http_1_0() -> Result<()> {
     let version = |line: &str| line.replace("HTTP/1.0", "HTTP/1.1").replace(r#""Connection":["keep-alive"],"#, "");
     peers.agree(cases.len(), version)?;
     theatre.outcomes(&[("answered", cases.len())])?;
+    Ok(())
+}
+
+/// Fails if the preface is not understood on a port that is declared `http`, or if the request goes on in another version.
+fn http2_by_prior_knowledge() -> Result<()> {
+    let (theatre, peers) = stage()?;
+    let file = theatre.node.dir().join("upload");
+    fs::write(&file, noise(3 << 20))?;
+    let upload = format!("/{}", file.display());
+    let cases: [&[&str]; 7] = [
+        &["/"],
+        &["-I", "/bytes/1000"],
+        &["/cookies"],
+        &["/status/304"],
+        &["/trailers"],
+        &["-T", &upload, "/echo"],
+        &["-X", "DELETE", "-H", "X-Twice: 1", "-H", "X-Twice: 2", "-b", "a=1; b=2", "-d", "x", "/echo?y=%2F"],
+    ];
+    for words in cases {
+        let said = curl::same(&theatre, peers.v1.address, &[&["--http2-prior-knowledge"], words].concat(), &[])?;
+        ensure!(said.out.contains(" 2 sent "), "{}", said.out.chars().take(400).collect::<String>());
+    }
+    peers.agree(cases.len(), as_it_is)?;
+    theatre.outcomes(&[("answered", cases.len())])?;
+    Ok(())
+}
+
+/// Fails if an upgrade to h2c is answered by anybody but v1, or counted as what could be mirrored.
+fn http2_by_upgrade() -> Result<()> {
+    let (theatre, peers) = stage()?;
+    let said = curl::same(&theatre, peers.v1.address, &["--http2", "/cookies"], &[])?;
+    ensure!(said.out.contains("HTTP/1.1 101 ") && said.out.contains("[200 2 "), "{}", said.out);
+    pairs(&peers.v1.lines(2)?)?;
+    theatre.outcomes(&[("not_mirrorable", 1)])?;
+    ensure!(peers.v2.lines(0)?.is_empty(), "v2 heard of it: {}", peers.v2.log());
     Ok(())
 }

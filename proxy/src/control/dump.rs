@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::{Applied, diagnostic::Diagnostic};
 use crate::route::{
-    Destination, HeaderOps, Methods, Mirror, PortProtocol, Rule, Table, Unroutable, VirtualHost, header_ops::Field,
+    Action, Destination, HeaderOps, Methods, Mirror, PortProtocol, Rule, Table, Target, Unroutable, VirtualHost,
+    header_ops::Field,
 };
 
 /// Everything in force.
@@ -61,6 +62,9 @@ pub struct RuleDump {
     pub matches: Vec<String>,
     /// Where primaries go.
     pub route: Vec<DestinationDump>,
+    /// The status with which we answer them ourselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<u16>,
     /// Where shadows go.
     pub mirrors: Vec<MirrorDump>,
 }
@@ -220,9 +224,20 @@ fn rule(rule: &Rule) -> RuleDump {
     RuleDump {
         name: Arc::clone(&rule.name),
         matches: rule.matches.iter().map(ToString::to_string).collect(),
-        route: rule.route.with_weights().map(|(weight, to)| destination(to, Some(weight))).collect(),
+        route: match &rule.action {
+            Action::Forward(forward) => forward.targets.with_weights().map(target).collect(),
+            Action::Answer(_) => Vec::new(),
+        },
+        answer: match &rule.action {
+            Action::Answer(answer) => Some(answer.status.as_u16()),
+            Action::Forward(_) => None,
+        },
         mirrors: rule.mirrors.iter().map(|mirror| self::mirror(mirror)).collect(),
     }
+}
+
+fn target((weight, target): (u64, &Target)) -> DestinationDump {
+    destination(&target.destination, Some(weight))
 }
 
 fn destination(destination: &Destination, weight: Option<u64>) -> DestinationDump {

@@ -3,13 +3,14 @@
 //! Comes in: wire structs, through `manifest` and `validate`. Goes out: to `objects` (which merges) and `compile`. Never: text,
 //! unchecked numbers, short host names (they are full names here).
 
+mod rule;
 mod shadow_policy;
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
+pub use self::rule::{Edits, HttpRule, OwnAnswer, RuleAction, RuleMatch};
 pub use self::shadow_policy::{PolicyTarget, ShadowPolicy};
 use super::diagnostic::Location;
-use crate::route::matching::RequestMatch;
 
 /// `metadata.labels`, or a selector.
 pub type Labels = BTreeMap<String, String>;
@@ -251,19 +252,6 @@ pub struct HostRef {
     pub name: Arc<str>,
     /// Where.
     pub location: Location,
-}
-
-/// One entry of `spec.http`.
-#[derive(Clone, Debug)]
-pub struct HttpRule {
-    /// Its own name, if it has one.
-    pub name: Option<Box<str>>,
-    /// Alternatives; empty = every request.
-    pub matches: Vec<RequestMatch>,
-    /// Destinations with their weights; a total above zero, or a single one.
-    pub route: Vec<(u32, DestinationRef)>,
-    /// Mirrors; those without a sample are kept so that the others keep their number.
-    pub mirrors: Vec<MirrorRef>,
 }
 
 /// `destination:` of a manifest.

@@ -5,6 +5,7 @@ use std::{mem, rc::Rc, sync::Arc};
 use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout;
 
 use super::{
     answer::{AnswerBody, End},
@@ -19,7 +20,10 @@ use crate::{
     codec::Incoming,
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
-    route::{Endpoint, Rule, Table, Unroutable, VirtualHost, authority},
+    route::{
+        Action, Client, Endpoint, Forward, Rule, Table, Unroutable, VirtualHost, action::FURTHER_TRIES, authority,
+        matching::RequestMatch,
+    },
     shadow::{
         MARKER,
         key::Chances,
@@ -34,6 +38,9 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the endpoint has reset the stream: {0}")]
 pub struct StreamReset(pub h2::Reason);
+
+/// The destination of a request that a rule has us answer.
+const OURSELVES: &str = "(the rule)";
 
 /// Handles one request. What goes wrong with the endpoint's answer later breaks the client's connection or stream instead.
 ///
@@ -50,7 +57,7 @@ pub async fn exchange(
     let table = connection.worker.shared.store.table();
     let found = headers::check_coding(&head.headers).and_then(|()| find(&table, &connection, &head));
     let answer = match found {
-        Ok(Some(host)) => ruled(&connection, &host, head, body, &mut line).await,
+        Ok(Some(host)) => ruled(&connection, &table, &host, head, body, &mut line).await,
         Ok(None) => onward(&connection, head, body, &mut line).await,
         Err(fault) => Err(fault),
     };
@@ -84,35 +91,67 @@ async fn onward(
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let endpoint = Arc::new(Endpoint::new(EndpointAddr(connection.original.0), "".into()));
-    forward(connection, head, body, &[endpoint], Vec::new(), Shadows::default(), line).await
+    forward(connection, head, body, &[endpoint], FURTHER_TRIES, Vec::new(), Shadows::default(), line).await
 }
 
 async fn ruled(
     connection: &Rc<Connection>,
+    table: &Table,
     host: &VirtualHost,
     head: Parts,
     body: Incoming,
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
-    let rule = host.select(&head).ok_or(Fault::route(Kind::NoRule))?;
-    let (mut shadows, sinks) = mirror(connection, rule, &head, &body);
-    let destination = rule.route.pick(connection.worker.random());
+    let labels = table.clients.get(&connection.client.0.ip()).map(|labels| &**labels);
+    let client = Client { namespace: &connection.pod.namespace, labels };
+    let (rule, matched) = host.select(&head, client).ok_or(Fault::route(Kind::NoRule))?;
+    let (shadows, sinks) = mirror(connection, rule, &head, &body);
+    let answer = match &rule.action {
+        Action::Answer(answer) => {
+            line.routed(&rule.name, &OURSELVES.into());
+            Ok(respond::with_own(answer, &head))
+        }
+        Action::Forward(action) => steer(connection, rule, action, matched, head, body, sinks, shadows, line).await,
+    };
+    let status = answer.as_ref().map_or_else(|fault| fault.status(), Response::status);
+    rule.metrics.answered(status.as_u16());
+    answer
+}
+
+/// Chooses a destination, changes the request as the rule says, sends it, changes the answer.
+#[expect(clippy::too_many_arguments, reason = "one caller; a request with its shadows is made of so much")]
+async fn steer(
+    connection: &Rc<Connection>,
+    rule: &Rule,
+    action: &Forward,
+    matched: Option<&RequestMatch>,
+    mut head: Parts,
+    body: Incoming,
+    sinks: Vec<Sink>,
+    mut shadows: Shadows,
+    line: &mut Line,
+) -> Result<Response<AnswerBody>, Fault> {
+    let target = action.targets.pick(connection.worker.random());
+    let destination = &target.destination;
     line.routed(&rule.name, &destination.label);
     let endpoints = match &destination.endpoints {
         Ok(endpoints) if endpoints.is_empty() => Err(Kind::NoEndpoint),
         Ok(endpoints) => Ok(endpoints),
         Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Kind::UnknownDestination),
     };
-    let answer = match endpoints {
-        Ok(endpoints) => forward(connection, head, body, endpoints, sinks, shadows, line).await,
-        Err(kind) => {
-            shadows.not_mirrorable();
-            Err(Fault::route(kind))
-        }
+    let endpoints = endpoints.map_err(|kind| {
+        shadows.not_mirrorable();
+        Fault::route(kind)
+    })?;
+    target.edit(&mut head, action.path.as_ref(), matched);
+    let sent = forward(connection, head, body, endpoints, action.further_tries, sinks, shadows, line);
+    let mut response = match action.timeout {
+        None => sent.await?,
+        // What has been launched lives on: a shadow has a timeout of its own.
+        Some(limit) => timeout(limit, sent).await.map_err(|_| Fault::upstream(Kind::AnswerTimeout))??,
     };
-    let status = answer.as_ref().map_or_else(|fault| fault.status(), Response::status);
-    rule.metrics.answered(status.as_u16());
-    answer
+    target.edit_answer(response.headers_mut());
+    Ok(response)
 }
 
 /// Counts the request at every mirror of its rule.
@@ -122,7 +161,7 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
     }
     let candidate = Candidate {
         is_shadow: head.headers.contains_key(MARKER),
-        is_tunnel: is_tunnel(head),
+        not_mirrorable: is_tunnel(head) || matches!(rule.action, Action::Answer(_)),
         is_overload: connection.worker.overload.sheds(monotonic_ns()),
         head,
         chances: Chances {
@@ -139,11 +178,13 @@ fn is_tunnel(head: &Parts) -> bool {
 }
 
 /// Sends the request to one of `endpoints`; the shadows start when its head has been written.
+#[expect(clippy::too_many_arguments, reason = "two callers; a request with its shadows is made of so much")]
 async fn forward(
     connection: &Rc<Connection>,
     mut head: Parts,
     body: Incoming,
     endpoints: &[Arc<Endpoint>],
+    further_tries: u32,
     sinks: Vec<Sink>,
     mut shadows: Shadows,
     line: &mut Line,
@@ -157,7 +198,7 @@ async fn forward(
     let caller = body.caller();
     let (body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let request = Request::from_parts(head, body);
-    let primary = Primary { connection, endpoints, body: progress, tunnel, caller };
+    let primary = Primary { connection, endpoints, further_tries, body: progress, tunnel, caller };
     let sent = primary
         .send(request, || {
             if let Some(head) = &copy {

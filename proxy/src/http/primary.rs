@@ -26,15 +26,14 @@ use crate::{
     worker::Connection,
 };
 
-/// Further tries after one that sent nothing (Istio's default: 2 attempts, `pilot/pkg/networking/core/route/retry/retry.go`).
-const FURTHER_TRIES: u32 = 2;
-
 /// A request on its way.
 pub struct Primary<'a> {
     /// The client's connection.
     pub connection: &'a Rc<Connection>,
     /// Where it may go; not empty.
     pub endpoints: &'a [Arc<Endpoint>],
+    /// Tries after one that sent nothing.
+    pub further_tries: u32,
     /// Tells how far its body has come.
     pub body: BodyProgress,
     /// CONNECT or an upgrade: a connection of its own.
@@ -77,7 +76,7 @@ impl Primary<'_> {
                 Err(fault) => {
                     tries += 1;
                     let other = balance::another(endpoints, endpoint, worker.random());
-                    endpoint = other.filter(|_| tries <= FURTHER_TRIES).ok_or(fault)?;
+                    endpoint = other.filter(|_| tries <= self.further_tries).ok_or(fault)?;
                     continue;
                 }
             };
@@ -118,7 +117,7 @@ impl Primary<'_> {
                     request = match (unprocessed, copy) {
                         (Some(unprocessed), _) if protocol == Protocol::Http2 => {
                             tries += 1;
-                            if tries > FURTHER_TRIES {
+                            if tries > self.further_tries {
                                 return Err(fault);
                             }
                             endpoint = balance::another(endpoints, endpoint, worker.random()).unwrap_or(endpoint);

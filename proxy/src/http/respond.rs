@@ -3,11 +3,18 @@
 use std::io;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, header, request::Parts};
 use tokio::io::AsyncWriteExt as _;
 
 use super::answer::AnswerBody;
-use crate::{fault::Fault, net::client_stream::ClientStream};
+use crate::{
+    fault::Fault,
+    net::client_stream::ClientStream,
+    route::{
+        action::{Content, OwnAnswer},
+        authority,
+    },
+};
 
 /// The answer to a request that met this fault.
 #[must_use]
@@ -19,6 +26,30 @@ pub fn with_fault(fault: Fault) -> Response<AnswerBody> {
     if fault.side == crate::fault::Side::Client {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// The answer that a rule gives by itself.
+#[must_use]
+pub fn with_own(answer: &OwnAnswer, head: &Parts) -> Response<AnswerBody> {
+    let mut response = match &*answer.content {
+        Content::Text(text) if text.is_empty() => Response::new(AnswerBody::empty()),
+        Content::Text(text) => {
+            let mut response = Response::new(AnswerBody::text(text.clone()));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            response
+        }
+        Content::Location(redirect) => {
+            let mut response = Response::new(AnswerBody::empty());
+            let authority = authority::of(head).ok().flatten().unwrap_or_default();
+            if let Ok(location) = HeaderValue::from_str(&redirect.location(head, authority)) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+            response
+        }
+    };
+    *response.status_mut() = answer.status;
+    answer.response.apply(response.headers_mut());
     response
 }
 

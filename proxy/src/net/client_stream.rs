@@ -75,12 +75,12 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.stream.poll_read_ready(cx))?;
-            match self.0.stream.try_read(buf.initialize_unfilled()) {
+            // Not `try_read`: that would want the buffer initialised, which is a page or two for each read.
+            match self.0.stream.try_read_buf(buf) {
                 Ok(count) => {
                     if count > 0 {
                         self.0.read.store(true, Ordering::Relaxed);
                     }
-                    buf.advance(count);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

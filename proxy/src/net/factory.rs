@@ -7,6 +7,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::AsRawFd as _,
     process,
     sync::{Arc, mpsc},
     thread,
@@ -65,17 +66,18 @@ const SHADOW_UNSENT: u32 = 16 << 10;
 pub struct SocketFactory {
     jobs: mpsc::Sender<(Arc<Netns>, Work)>,
     mark: Mark,
+    shadow_descriptors: u32,
 }
 
 /// What to do inside a namespace, told whether it could be entered.
 struct Work(Box<dyn FnOnce(Result<(), NetError>) + Send>);
 
 impl SocketFactory {
-    /// Starts the thread; every socket will carry `mark`.
+    /// Starts the thread; every socket will carry `mark`. A shadow gets none while more than `shadow_descriptors` are open in this process.
     ///
     /// # Errors
     /// If the own namespace cannot be opened or the thread cannot be started.
-    pub fn start(mark: Mark) -> Result<Self, NetError> {
+    pub fn start(mark: Mark, shadow_descriptors: u32) -> Result<Self, NetError> {
         let home = Netns::open("/proc/self/ns/net")?;
         let (jobs, queue) = mpsc::channel::<(Arc<Netns>, Work)>();
         thread::Builder::new()
@@ -90,15 +92,16 @@ impl SocketFactory {
                 path: "/proc/self/ns/net".into(),
                 source,
             })?;
-        Ok(Self { jobs, mark })
+        Ok(Self { jobs, mark, shadow_descriptors })
     }
 
     /// A non-blocking TCP socket of the namespace, not connected. It carries our mark; a shadow's also its DSCP.
     ///
     /// # Errors
-    /// If the namespace cannot be entered or the socket not made; `EMFILE` is one of the reasons.
+    /// If the namespace cannot be entered or the socket not made; `EMFILE` is one of the reasons. [`NetError::Reserved`] for a shadow that would
+    /// take a descriptor that primaries may need.
     pub async fn stream(&self, netns: &Arc<Netns>, family: Family, class: Class) -> Result<TcpSocket, NetError> {
-        let mark = self.mark;
+        let (mark, shadow_descriptors) = (self.mark, self.shadow_descriptors);
         let socket = self
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
@@ -116,6 +119,11 @@ impl SocketFactory {
                 Ok(socket)
             })
             .await?;
+        // The kernel gives the lowest number that is free (open(2)), so all below this one are in use: a count that costs nothing.
+        let open = socket.as_raw_fd().unsigned_abs();
+        if class != Class::Primary && open >= shadow_descriptors {
+            return Err(NetError::Reserved { open });
+        }
         Ok(TcpSocket::from_std_stream(socket.into()))
     }
 

@@ -63,6 +63,14 @@ pub enum NetError {
         /// From the kernel.
         source: io::Error,
     },
+    /// So many descriptors are open that the rest is kept for primaries and clients.
+    #[error(
+        "no socket for a shadow: {open} file descriptors are open and the rest is for primaries; raise RLIMIT_NOFILE"
+    )]
+    Reserved {
+        /// At least so many.
+        open: u32,
+    },
     /// The factory's thread has ended, which it does only when the process ends.
     #[error("the socket factory has ended; the process is shutting down")]
     Gone,
@@ -76,7 +84,7 @@ impl NetError {
             Self::Open { source, .. } | Self::Enter { source, .. } | Self::Socket { source, .. } => {
                 source.raw_os_error()
             }
-            Self::NotANamespace { .. } | Self::Gone => None,
+            Self::NotANamespace { .. } | Self::Reserved { .. } | Self::Gone => None,
         }
     }
 }

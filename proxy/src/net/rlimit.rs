@@ -11,6 +11,14 @@ pub struct OpenFiles {
     pub hard: rlim_t,
 }
 
+impl OpenFiles {
+    /// Descriptors that may be in use when a shadow gets one: nine tenths. The last tenth is for clients and primaries.
+    #[must_use]
+    pub fn for_shadows(self) -> u32 {
+        u32::try_from(self.soft / 10 * 9).unwrap_or(u32::MAX)
+    }
+}
+
 /// What we ask for where we may raise the hard limit (`fs.nr_open` is 1048576 unless someone changed it).
 const WANTED: rlim_t = 1_048_576;
 
@@ -38,6 +46,12 @@ pub fn current() -> OpenFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenth_is_kept_from_shadows() {
+        let limit = |soft| OpenFiles { soft, hard: soft }.for_shadows();
+        assert_eq!((limit(1024), limit(1_048_576), limit(rlim_t::MAX)), (918, 943_713, u32::MAX));
+    }
 
     #[test]
     fn raising_never_lowers_and_reaches_the_hard_limit() {

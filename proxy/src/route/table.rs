@@ -1,10 +1,14 @@
 //! The compiled configuration that the data path reads: one immutable value per generation.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::request::Parts;
 
-use super::Rule;
+use super::{Client, Rule, matching::RequestMatch};
 use crate::net::addr::OriginalDst;
 
 /// What the Service declares of a port, by the prefix of its name or its `appProtocol` (Istio, "Protocol Selection").
@@ -32,10 +36,10 @@ pub struct VirtualHost {
 }
 
 impl VirtualHost {
-    /// The first rule that matches; `None` is a 404 (Istio: a VirtualService whose rules do not match).
+    /// The first rule that matches, and the condition that the request met; `None` is a 404 (Istio: a VirtualService whose rules do not match).
     #[must_use]
-    pub fn select(&self, head: &Parts) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.matches.is_empty() || rule.matches.iter().any(|m| m.matches(head)))
+    pub fn select(&self, head: &Parts, client: Client<'_>) -> Option<(&Rule, Option<&RequestMatch>)> {
+        self.rules.iter().find_map(|rule| Some((rule, rule.matches(head, client)?)))
     }
 }
 
@@ -54,6 +58,8 @@ pub struct Table {
     /// The same for bare names (`httpbin`), which only clients of the Service's own namespace may use: by port, then by
     /// `client namespace`, then by name.
     pub short_hosts: HashMap<u16, HashMap<Box<str>, Names>>,
+    /// Labels of the pods that are enrolled, by address: some rules are for some clients only.
+    pub clients: HashMap<IpAddr, Arc<BTreeMap<String, String>>>,
 }
 
 impl Table {

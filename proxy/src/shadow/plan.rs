@@ -21,8 +21,8 @@ use crate::route::{Endpoint, Mirror, Unroutable};
 pub struct Candidate<'a> {
     /// It carries the marker of a shadow.
     pub is_shadow: bool,
-    /// CONNECT or an upgrade.
-    pub is_tunnel: bool,
+    /// CONNECT, an upgrade, or a request that its rule has us answer.
+    pub not_mirrorable: bool,
     /// The worker is short of CPU.
     pub is_overload: bool,
     /// Its head, as the client sent it: its method and what it is sampled by.
@@ -62,7 +62,7 @@ fn refuse(mirror: &Mirror, candidate: Candidate<'_>) -> Result<Arc<[Arc<Endpoint
     if candidate.is_shadow {
         return Err(Outcome::Loop);
     }
-    if candidate.is_tunnel {
+    if candidate.not_mirrorable {
         return Err(Outcome::NotMirrorable);
     }
     if !mirror.settings.methods.include(&candidate.head.method) {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     enrol::EnrolledPod,
+    fault::{Fault, Kind},
     net::{Class, addr::OriginalDst},
     observe::access_log::{RequestId, Requested, ShadowLine},
     route::ShadowSettings,
@@ -127,8 +128,11 @@ async fn attempt(
 ) -> (Ended, Option<(Leash, Connection<QueueBody>)>) {
     let worker = &origin.worker;
     loop {
-        let Ok(mut connection) = worker.shadows.take(worker, &origin.pod, key).await else {
-            return (Ended::Without(Outcome::ConnectFailed), None);
+        let mut connection = match worker.shadows.take(worker, &origin.pod, key).await {
+            Ok(connection) => connection,
+            // The last descriptors are for primaries.
+            Err(Fault { kind: Kind::Reserved, .. }) => return (Ended::Without(Outcome::ShedOverload), None),
+            Err(_) => return (Ended::Without(Outcome::ConnectFailed), None),
         };
         let leash = connection.leash();
         let exchange = async {

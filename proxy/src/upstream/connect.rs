@@ -40,7 +40,7 @@ pub async fn open(
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => {
             tracing::debug!(%endpoint, pod = %pod.name, error = %format!("{error:#}"), "connect failed");
-            Err(Fault::connect(error.downcast_ref()))
+            Err(Fault::connect(&error))
         }
         Err(_) => Err(Fault::upstream(Kind::ConnectTimeout)),
     }

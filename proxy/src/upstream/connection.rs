@@ -9,7 +9,7 @@ use super::{
     connect,
     http1::{self, Ready},
     http2,
-    pool::{Key, Pool, Protocol},
+    pool::{Key, MaxIdle, Pool, Protocol},
     streams::Streams,
     watched::WriteWatch,
 };
@@ -121,10 +121,10 @@ where
     B::Data: Send,
     B::Error: ResetCode + Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Pools that give up what is idle for `timeout`.
+    /// Pools that give up what is idle for `timeout`, and keep no more HTTP/1 connections idle than `max`.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
-        Self { http1: Pool::new(timeout), http2: Streams::new(timeout) }
+    pub fn new(timeout: Duration, max: MaxIdle) -> Self {
+        Self { http1: Pool::new(timeout, max), http2: Streams::new(timeout) }
     }
 
     /// A connection that is there, or a new one.

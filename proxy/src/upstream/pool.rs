@@ -47,18 +47,41 @@ struct Idle<B> {
     since: Instant,
 }
 
+/// How many connections may be idle; what comes on top is closed.
+#[derive(Clone, Copy, Debug)]
+pub struct MaxIdle {
+    /// Of one pod to one endpoint.
+    pub each: usize,
+    /// In all.
+    pub total: usize,
+}
+
+impl MaxIdle {
+    /// As many as there were at once.
+    pub const ANY: Self = Self { each: usize::MAX, total: usize::MAX };
+    /// For shadows: enough for the next ones to find one, little enough to be forgotten about.
+    pub const FEW: Self = Self { each: 16, total: 256 };
+
+    fn allows<B>(self, pool: &HashMap<Key, Vec<Idle<B>>>, key: Key) -> bool {
+        // Adding up costs at most as many steps as the total; who has no limit does not pay.
+        pool.get(&key).map_or(0, Vec::len) < self.each
+            && (self.total == usize::MAX || pool.values().map(Vec::len).sum::<usize>() < self.total)
+    }
+}
+
 /// The pool. Not shared between threads; no lock.
 #[derive(Debug)]
 pub struct Pool<B> {
     idle: RefCell<HashMap<Key, Vec<Idle<B>>>>,
     timeout: Duration,
+    max: MaxIdle,
 }
 
 impl<B> Pool<B> {
-    /// A pool that gives up idle connections after `timeout`.
+    /// A pool that keeps at most `max` idle connections, each for `timeout`.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
-        Self { idle: RefCell::default(), timeout }
+    pub fn new(timeout: Duration, max: MaxIdle) -> Self {
+        Self { idle: RefCell::default(), timeout, max }
     }
 
     /// The connection that was used last and is still alive.
@@ -93,9 +116,10 @@ impl<B> Pool<B> {
 
     /// Takes back a connection whose exchange is complete on both sides.
     pub fn put(&self, key: Key, connection: Ready<B>) {
-        if !connection.sender.is_closed() {
+        let mut pool = self.idle.borrow_mut();
+        if !connection.sender.is_closed() && self.max.allows(&pool, key) {
             let idle = Idle { ready: Ready { reused: true, ..connection }, since: Instant::now() };
-            self.idle.borrow_mut().entry(key).or_default().push(idle);
+            pool.entry(key).or_default().push(idle);
         }
     }
 
@@ -110,5 +134,50 @@ impl<B> Pool<B> {
     /// Closes every idle connection of a pod that is no longer enrolled; an open one would keep its namespace alive.
     pub fn forget(&self, pod: NetnsCookie) {
         self.idle.borrow_mut().retain(|key, _| key.pod != pod);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use hyper_util::rt::TokioIo;
+    use tokio::{io::duplex, task::LocalSet};
+
+    use super::*;
+    use crate::upstream::watched::WriteWatch;
+
+    async fn connection() -> Ready<Empty<Bytes>> {
+        let (near, far) = duplex(64);
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::task::spawn_local(async move {
+            let _far = far;
+            connection.await
+        });
+        Ready { sender, watch: WriteWatch::default(), reused: false }
+    }
+
+    /// Fails if what comes on top is kept, by endpoint or in all, or if a place is lost when a connection is taken out again.
+    #[tokio::test]
+    async fn no_more_are_idle_than_allowed() {
+        let key = |port| Key {
+            pod: NetnsCookie(1),
+            endpoint: EndpointAddr(([10, 0, 0, 1], port).into()),
+            class: Class::Primary,
+            protocol: Protocol::Http1,
+        };
+        let test = async {
+            let pool = Pool::new(Duration::from_secs(60), MaxIdle { each: 2, total: 3 });
+            let idle = |port| pool.idle.borrow().get(&key(port)).map_or(0, Vec::len);
+            for port in [1, 1, 1, 2, 2] {
+                pool.put(key(port), connection().await);
+            }
+            assert_eq!((idle(1), idle(2)), (2, 1));
+            assert!(pool.pop(key(1)).is_some());
+            pool.put(key(3), connection().await);
+            pool.put(key(1), connection().await);
+            assert_eq!((idle(1), idle(2), idle(3)), (1, 1, 1));
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

@@ -209,7 +209,7 @@ impl Connection {
                     if head.length > self.unread.len() {
                         self.more().await?;
                     }
-                    return Ok(wire::reset_on_close(&self.stream)?);
+                    return wire::reset_on_close(&self.stream);
                 }
                 Manner::DiesMidAnswer => {
                     self.body(head.length).await?;
@@ -282,7 +282,7 @@ impl Connection {
         tokio::pin!(changed);
         loop {
             tokio::select! {
-                _ = &mut changed => return Ok(wire::reset_on_close(&self.stream)?),
+                _ = &mut changed => return wire::reset_on_close(&self.stream),
                 // The client's reset; that it merely closed does not show without reading.
                 _ = self.stream.ready(Interest::ERROR) => return Ok(()),
                 () = sleep(Duration::from_secs(1)), if a_byte_a_second => {

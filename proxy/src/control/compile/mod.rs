@@ -82,7 +82,8 @@ pub fn compile(
         }
     }
     let pods = pods::pods(&world, &mut findings);
-    let (table, capture) = hosts.finish(generation);
+    let (mut table, capture) = hosts.finish(generation);
+    table.clients = pods::clients(&world, &pods);
     Compiled { table, capture, pods, endpoints: resolver.finish(), findings: findings.list }
 }
 

@@ -1,13 +1,15 @@
 //! Which pods are enrolled.
 
 use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{Findings, world::World};
 use crate::control::{
-    model::{CaptureLabel, Pod},
+    model::{CaptureLabel, Labels, Pod},
     plan::PodPlan,
 };
 
@@ -18,6 +20,18 @@ const NETNS_DIR: &str = "/run/netns";
 /// network, completed ones and those that are being deleted never are.
 pub(super) fn pods(world: &World<'_>, findings: &mut Findings) -> Vec<PodPlan> {
     world.pods.iter().filter_map(|pod| plan(pod, world, findings)).collect()
+}
+
+/// Labels of the pods to enrol, by their addresses.
+pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> HashMap<IpAddr, Arc<Labels>> {
+    let mut clients = HashMap::new();
+    for plan in plans {
+        if let Some(pod) = world.pod_of(&plan.namespace, Some(&plan.name), IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
+            let labels = Arc::new(pod.labels.clone());
+            clients.extend(plan.ips.iter().map(|ip| (*ip, Arc::clone(&labels))));
+        }
+    }
+    clients
 }
 
 fn plan(pod: &Pod, world: &World<'_>, findings: &mut Findings) -> Option<PodPlan> {

@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use super::{Findings, claims, endpoints::Resolver, policies::Policies, subsets::Subsets, world::World};
 use crate::{
-    control::model::{DestinationRef, Service, ServicePort, Transport, VirtualService},
+    control::model::{
+        DestinationRef, HttpRule, RuleAction, RuleMatch, Service, ServicePort, Transport, VirtualService,
+    },
     observe::metrics::{Metrics, MirrorLabels, RuleLabels},
-    route::{Destination, Mirror, Rule, Unroutable, VirtualHost, weight::Weighted},
+    route::{
+        Action, Destination, Forward, Mirror, Rule, Target, Unroutable, VirtualHost,
+        action::{self, FURTHER_TRIES, OwnAnswer},
+        weight::Weighted,
+    },
 };
 
 /// What compiling a rule needs.
@@ -35,12 +41,14 @@ impl<'a> Rules<'_, 'a> {
                 Some(name) => (&**name).into(),
                 None => format!("{}/{}[{index}]", rules.namespace, rules.name).into(),
             };
-            let route = rule
-                .route
-                .iter()
-                .map(|(weight, to)| (*weight, self.destination(to, port.port, rules, "503 answers its requests")));
+            let on_port = |m: &&RuleMatch| !m.gateways_only && m.port.is_none_or(|wanted| wanted == port.port);
+            let matches: Vec<_> = rule.matches.iter().filter(on_port).map(|m| m.request.clone()).collect();
+            if matches.is_empty() && !rule.matches.is_empty() {
+                // None of its conditions is for this port, or for pods at all.
+                continue;
+            }
             // Validation has seen to it that there is a destination with a weight.
-            let Some(route) = Weighted::new(route.collect()) else { continue };
+            let Some(action) = self.action(rule, port.port, rules) else { continue };
             let settings = self.policies.settings(rules, rule.name.as_deref(), (&service.namespace, &service.name));
             let mut mirrors = Vec::new();
             for (mirror, number) in rule.mirrors.iter().zip(0..).filter(|(mirror, _)| mirror.sample_ppm > 0) {
@@ -66,19 +74,43 @@ impl<'a> Rules<'_, 'a> {
                 service: service.name.to_string(),
                 rule: name.to_string(),
             };
-            compiled.push(Rule {
-                name,
-                matches: rule.matches.clone(),
-                route,
-                mirrors,
-                metrics: self.metrics.rule(&labels),
-            });
+            compiled.push(Rule { name, matches, action, mirrors, metrics: self.metrics.rule(&labels) });
         }
         VirtualHost {
             namespace: Arc::clone(&service.namespace),
             service: Arc::clone(&service.name),
             virtual_service: format!("{}/{}", rules.namespace, rules.name).into(),
             rules: compiled,
+        }
+    }
+
+    fn action(&mut self, rule: &HttpRule, port: u16, rules: &VirtualService) -> Option<Action> {
+        match &rule.action {
+            RuleAction::Answer(answer) => Some(Action::Answer(Box::new(OwnAnswer {
+                status: answer.status,
+                content: Arc::clone(&answer.content),
+                response: rule.edits.response.clone(),
+            }))),
+            RuleAction::Forward { route, path, authority, timeout, attempts } => {
+                // Istio: `rewrite` before the rule's `headers`, and those before the destination's.
+                let of_rule = authority.as_deref().or(rule.edits.authority.as_deref());
+                let only = route.len() == 1;
+                let targets = route.iter().map(|(weight, to, edits)| {
+                    let target = Target {
+                        destination: self.destination(to, port, rules, "503 answers its requests"),
+                        authority: of_rule.or(edits.authority.as_deref()).map(Into::into),
+                        request: action::in_order(&rule.edits.request, &edits.request, only),
+                        response: action::in_order(&rule.edits.response, &edits.response, only),
+                    };
+                    (*weight, target)
+                });
+                Some(Action::Forward(Forward {
+                    targets: Weighted::new(targets.collect())?,
+                    path: path.clone(),
+                    timeout: *timeout,
+                    further_tries: attempts.unwrap_or(FURTHER_TRIES),
+                }))
+            }
         }
     }
 

@@ -96,7 +96,7 @@ fn endpoints_and_counters_live_on_through_a_reload() {
     controller.start(&texts(&[("w", WORLD), ("r", MIRROR)])).unwrap();
     let handles = |table: &Table| {
         let rule = &table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0];
-        let endpoint = Arc::clone(&rule.route.pick(0).endpoints.as_ref().unwrap()[0]);
+        let endpoint = Arc::clone(&rule.target(0).endpoints.as_ref().unwrap()[0]);
         (endpoint, Arc::clone(&rule.metrics), Arc::clone(&rule.mirrors[0].metrics))
     };
     let before = handles(&store.table());

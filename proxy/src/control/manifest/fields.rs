@@ -31,6 +31,7 @@ const OBJECT: Shape =
 const DESTINATION: &[(&str, Support)] = &[("host", Used), ("subset", Used), ("port", Used)];
 const PORT: &[(&str, Support)] = &[("number", Used)];
 const PERCENT: &[(&str, Support)] = &[("value", Used)];
+const HEADERS: &[(&str, Support)] = &[("request", Used), ("response", Used)];
 const HEADER_OPERATIONS: &[(&str, Support)] = &[("set", Used), ("add", Used), ("remove", Used)];
 const STRING_MATCH: &[(&str, Support)] = &[("exact", Used), ("prefix", Used), ("regex", Used)];
 
@@ -59,15 +60,15 @@ const VIRTUAL_SERVICE: &[Shape] = &[
             ("mirrorPercentage", Used),
             ("mirrorPercent", Used),
             ("mirror_percent", Used),
-            ("redirect", Changes),
-            ("directResponse", Changes),
+            ("redirect", Used),
+            ("directResponse", Used),
             ("delegate", Changes),
-            ("rewrite", Changes),
+            ("rewrite", Used),
             ("fault", Changes),
             ("corsPolicy", Changes),
-            ("headers", ChangesIfFilled),
-            ("timeout", Tunes),
-            ("retries", Tunes),
+            ("headers", Used),
+            ("timeout", Used),
+            ("retries", Used),
         ],
     ),
     (
@@ -78,21 +79,58 @@ const VIRTUAL_SERVICE: &[Shape] = &[
             ("method", Used),
             ("headers", Used),
             ("statPrefix", Tunes),
-            ("scheme", Changes),
-            ("authority", Changes),
-            ("port", Changes),
-            ("ignoreUriCase", Changes),
-            ("sourceNamespace", Changes),
-            ("sourceLabels", ChangesIfFilled),
-            ("gateways", ChangesIfFilled),
-            ("withoutHeaders", ChangesIfFilled),
-            ("queryParams", ChangesIfFilled),
+            ("scheme", Used),
+            ("authority", Used),
+            ("port", Used),
+            ("ignoreUriCase", Used),
+            ("sourceNamespace", Used),
+            ("sourceLabels", Used),
+            ("gateways", Used),
+            ("withoutHeaders", Used),
+            ("queryParams", Used),
         ],
     ),
     ("spec.http[].match[].uri", STRING_MATCH),
     ("spec.http[].match[].method", STRING_MATCH),
+    ("spec.http[].match[].scheme", STRING_MATCH),
+    ("spec.http[].match[].authority", STRING_MATCH),
     ("spec.http[].match[].headers.*", STRING_MATCH),
-    ("spec.http[].route[]", &[("destination", Used), ("weight", Used), ("headers", ChangesIfFilled)]),
+    ("spec.http[].match[].withoutHeaders.*", STRING_MATCH),
+    ("spec.http[].match[].queryParams.*", STRING_MATCH),
+    ("spec.http[].headers", HEADERS),
+    ("spec.http[].headers.request", HEADER_OPERATIONS),
+    ("spec.http[].headers.response", HEADER_OPERATIONS),
+    ("spec.http[].rewrite", &[("uri", Used), ("authority", Used), ("uriRegexRewrite", Used)]),
+    ("spec.http[].rewrite.uriRegexRewrite", &[("match", Used), ("rewrite", Used)]),
+    (
+        "spec.http[].redirect",
+        &[
+            ("uri", Used),
+            ("authority", Used),
+            ("port", Used),
+            ("scheme", Used),
+            ("redirectCode", Used),
+            ("derivePort", Changes),
+            ("prefixRewrite", Changes),
+        ],
+    ),
+    ("spec.http[].directResponse", &[("status", Used), ("body", Used)]),
+    ("spec.http[].directResponse.body", &[("string", Used), ("bytes", Changes)]),
+    (
+        "spec.http[].retries",
+        &[
+            ("attempts", Used),
+            ("perTryTimeout", Tunes),
+            ("retryOn", Tunes),
+            ("retryRemoteLocalities", Tunes),
+            ("retryIgnorePreviousHosts", Tunes),
+            ("backoff", Tunes),
+        ],
+    ),
+    ("spec.http[].route[]", &[("destination", Used), ("weight", Used), ("headers", Used)]),
+    ("spec.http[].route[].headers", HEADERS),
+    ("spec.http[].route[].headers.request", HEADER_OPERATIONS),
+    ("spec.http[].route[].headers.response", HEADER_OPERATIONS),
     ("spec.http[].route[].destination", DESTINATION),
     ("spec.http[].route[].destination.port", PORT),
     ("spec.http[].mirror", DESTINATION),
@@ -241,8 +279,8 @@ mod tests {
     #[test]
     fn a_field_of_the_api_is_told_from_a_misspelt_one() {
         let verdict = |path: FieldPath| verdict(Kind::VirtualService, &path);
-        assert_eq!(verdict(http(3).key("timeout")), Verdict::Known(Tunes));
-        assert_eq!(verdict(http(0).key("rewrite")), Verdict::Known(Changes));
+        assert_eq!(verdict(http(3).key("match").index(0).key("statPrefix")), Verdict::Known(Tunes));
+        assert_eq!(verdict(http(0).key("corsPolicy")), Verdict::Known(Changes));
         assert_eq!(
             verdict(http(0).key("mirrorPercantage")),
             Verdict::Unknown("did you mean `mirrorPercentage`?".into())

@@ -37,6 +37,12 @@ pub struct HttpRoute {
     pub name: Option<Box<str>>,
     pub r#match: Vec<HttpMatch>,
     pub route: Vec<RouteDestination>,
+    pub redirect: Option<HttpRedirect>,
+    pub direct_response: Option<DirectResponse>,
+    pub rewrite: Option<HttpRewrite>,
+    pub headers: Headers,
+    pub timeout: Option<String>,
+    pub retries: Option<Retries>,
     pub mirror: Option<Destination>,
     pub mirrors: Vec<Mirror>,
     pub mirror_percentage: Option<Percent>,
@@ -48,13 +54,22 @@ pub struct HttpRoute {
 
 /// `http[].match[]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named and documented by Istio's API")]
 pub struct HttpMatch {
     pub name: Option<Box<str>>,
     pub uri: Option<StringMatch>,
     pub method: Option<StringMatch>,
     pub headers: BTreeMap<String, StringMatch>,
+    pub without_headers: BTreeMap<String, StringMatch>,
+    pub ignore_uri_case: bool,
+    pub scheme: Option<StringMatch>,
+    pub authority: Option<StringMatch>,
+    pub query_params: BTreeMap<String, StringMatch>,
+    pub port: Option<u32>,
+    pub source_labels: BTreeMap<String, String>,
+    pub source_namespace: Option<Box<str>>,
+    pub gateways: Vec<String>,
 }
 
 /// One of its fields, or for headers none.
@@ -74,6 +89,83 @@ pub struct RouteDestination {
     pub destination: Destination,
     #[serde(default)]
     pub weight: i32,
+    #[serde(default)]
+    pub headers: Headers,
+}
+
+/// `headers` of a rule or a destination.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct Headers {
+    pub request: HeaderOperations,
+    pub response: HeaderOperations,
+}
+
+/// `headers.request`, `headers.response`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct HeaderOperations {
+    pub set: BTreeMap<String, String>,
+    pub add: BTreeMap<String, String>,
+    pub remove: Vec<String>,
+}
+
+/// `http[].rewrite`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct HttpRewrite {
+    pub uri: Option<String>,
+    pub authority: Option<Box<str>>,
+    pub uri_regex_rewrite: Option<RegexRewrite>,
+}
+
+/// `http[].rewrite.uriRegexRewrite`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct RegexRewrite {
+    pub r#match: String,
+    pub rewrite: String,
+}
+
+/// `http[].redirect`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct HttpRedirect {
+    pub uri: Option<String>,
+    pub authority: Option<String>,
+    pub port: Option<u16>,
+    pub scheme: Option<String>,
+    pub redirect_code: u32,
+}
+
+/// `http[].directResponse`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct DirectResponse {
+    pub status: u16,
+    pub body: Option<DirectBody>,
+}
+
+/// `http[].directResponse.body`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct DirectBody {
+    pub string: Option<String>,
+}
+
+/// `http[].retries`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named and documented by Istio's API")]
+pub struct Retries {
+    pub attempts: i32,
 }
 
 /// A Service's subset.

@@ -1,13 +1,18 @@
 //! Conditions of a rule.
 
+use std::collections::BTreeMap;
+
 use http::HeaderName;
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 
 use crate::{
-    control::manifest::{
-        istio::{HttpMatch, StringMatch as Wire},
-        path::FieldPath,
-        reporter::Reporter,
+    control::{
+        manifest::{
+            istio::{HttpMatch, StringMatch as Wire},
+            path::FieldPath,
+            reporter::Reporter,
+        },
+        model::RuleMatch,
     },
     route::matching::{RequestMatch, StringMatch},
 };
@@ -16,13 +21,65 @@ use crate::{
 const REGEX_SIZE_LIMIT: usize = 1 << 20;
 
 /// One entry of `match`. `None` if it is wrong.
-pub(super) fn request_match(wire: HttpMatch, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<RequestMatch> {
-    let uri = wire.uri.map(|uri| required(uri, &path.key("uri"), reporter));
-    let method = wire.method.map(|method| required(method, &path.key("method"), reporter));
-    let headers_path = path.key("headers");
-    let mut headers = Vec::with_capacity(wire.headers.len());
-    for (name, wanted) in wire.headers {
-        let path = headers_path.key(&name);
+pub(super) fn rule_match(wire: HttpMatch, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<RuleMatch> {
+    let part = |part: Option<Wire>, name: &str, reporter: &mut Reporter<'_>| {
+        part.map(|part| required(part, &path.key(name), reporter))
+    };
+    let uri = part(wire.uri, "uri", reporter);
+    let method = part(wire.method, "method", reporter);
+    let scheme = part(wire.scheme, "scheme", reporter);
+    let authority = part(wire.authority, "authority", reporter);
+    let query_path = path.key("queryParams");
+    let mut query = Vec::with_capacity(wire.query_params.len());
+    for (name, wanted) in wire.query_params {
+        let wanted = header(wanted, &query_path.key(&name), reporter);
+        query.extend(wanted.map(|wanted| (name.into(), wanted)));
+    }
+    let port = wire.port.map(|port| {
+        u16::try_from(port).ok().filter(|port| *port > 0).unwrap_or_else(|| {
+            reporter.error(
+                &path.key("port"),
+                format!("{port} is not a port"),
+                "write a port of the Service, 1 to 65535",
+            );
+            0
+        })
+    });
+    // `gateways` decides alone if it is there (Istio's `sourceMatchHTTP`).
+    let by_gateway = !wire.gateways.is_empty();
+    let gateways_only = by_gateway && !wire.gateways.iter().any(|gateway| gateway == "mesh");
+    if gateways_only {
+        let remedy = "add `mesh` to it if pods' traffic is meant";
+        reporter.note(
+            &path.key("gateways"),
+            "`gateways` does not name `mesh`: the condition never applies here",
+            remedy,
+        );
+    }
+    let request = RequestMatch {
+        // A part that is wrong was reported; the object is lost anyway.
+        uri: transpose(uri)?,
+        method: transpose(method)?,
+        scheme: transpose(scheme)?,
+        authority: transpose(authority)?,
+        headers: header_conditions(wire.headers, &path.key("headers"), reporter),
+        without_headers: header_conditions(wire.without_headers, &path.key("withoutHeaders"), reporter),
+        ignore_uri_case: wire.ignore_uri_case,
+        query,
+        source_labels: if by_gateway { BTreeMap::default() } else { wire.source_labels },
+        source_namespace: wire.source_namespace.filter(|namespace| !by_gateway && !namespace.is_empty()),
+    };
+    Some(RuleMatch { request, port, gateways_only })
+}
+
+fn header_conditions(
+    wire: BTreeMap<String, Wire>,
+    path: &FieldPath,
+    reporter: &mut Reporter<'_>,
+) -> Vec<(HeaderName, StringMatch)> {
+    let mut headers = Vec::with_capacity(wire.len());
+    for (name, wanted) in wire {
+        let path = path.key(&name);
         let wanted = header(wanted, &path, reporter);
         match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => headers.extend(wanted.map(|wanted| (name, wanted))),
@@ -33,8 +90,7 @@ pub(super) fn request_match(wire: HttpMatch, path: &FieldPath, reporter: &mut Re
             Err(_) => reporter.error_at_key(&path, format!("`{name}` cannot be the name of a header"), ""),
         }
     }
-    // A part that is wrong was reported; the object is lost anyway.
-    Some(RequestMatch { uri: transpose(uri)?, method: transpose(method)?, headers })
+    headers
 }
 
 fn transpose<T>(value: Option<Option<T>>) -> Option<Option<T>> {
@@ -53,7 +109,7 @@ fn required(wire: Wire, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option
     string_match(wire, path, reporter)
 }
 
-/// A condition on a header: without a value, or with the expression `*`, it only asks for the header to be there.
+/// A condition on a header or a parameter: without a value, or with the expression `*`, it only asks for the header to be there.
 fn header(wire: Wire, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<StringMatch> {
     let empty = wire.exact.is_none() && wire.prefix.is_none() && wire.regex.is_none();
     if empty || wire.regex.as_deref() == Some("*") {
@@ -88,10 +144,14 @@ fn string_match(wire: Wire, path: &FieldPath, reporter: &mut Reporter<'_>) -> Op
     }
 }
 
-fn full_match(pattern: &str, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<regex::Regex> {
-    let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build();
+fn full_match(pattern: &str, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<Regex> {
     // By itself first: anchoring would make sense of `a)(b`.
-    match compile(pattern).and_then(|_| compile(&format!("^(?:{pattern})$"))) {
+    expression(pattern, path, reporter).and_then(|_| expression(&format!("^(?:{pattern})$"), path, reporter))
+}
+
+/// An expression that is not anchored.
+pub(super) fn expression(pattern: &str, path: &FieldPath, reporter: &mut Reporter<'_>) -> Option<Regex> {
+    match RegexBuilder::new(pattern).size_limit(REGEX_SIZE_LIMIT).build() {
         Ok(regex) => Some(regex),
         Err(error) => {
             let reason = match error {

@@ -4,6 +4,7 @@
 //! other objects (whether a Service exists is `compile`'s question). The rules are those of Istio's `pkg/config/validation`, as far as
 //! they touch fields that we honour.
 
+mod actions;
 mod core;
 mod destination_rule;
 pub mod header_ops;

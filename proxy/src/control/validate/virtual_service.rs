@@ -3,17 +3,20 @@
 use serde_yaml::Value;
 
 use super::{
-    matching::request_match,
+    actions,
+    matching::rule_match,
     names::{full_host, host_problem, is_dns_label, overlap},
 };
 use crate::control::{
     manifest::{
         decode::decode,
-        istio::{Destination, HttpRoute, Percent, VirtualService as Wire},
+        istio::{Destination, HttpRoute, Mirror, Percent, RouteDestination, VirtualService as Wire},
         path::FieldPath,
         reporter::Reporter,
     },
-    model::{DestinationRef, HostRef, HttpRule, Kind, MirrorRef, ObjectId, VirtualService},
+    model::{
+        DestinationRef, Edits, HostRef, HttpRule, Kind, MirrorRef, ObjectId, RuleAction, RuleMatch, VirtualService,
+    },
     percent,
 };
 
@@ -49,9 +52,9 @@ pub(super) fn check(
         if catch_all {
             reporter.warning(&path, "this rule never applies: an earlier one matches every request", "move it up");
         }
-        let rule = rule(route, &path, &names, reporter);
-        catch_all |= rule.matches.is_empty()
-            || rule.matches.iter().any(|m| m.uri.is_none() && m.method.is_none() && m.headers.is_empty());
+        let Some(rule) = rule(route, &path, &names, reporter) else { continue };
+        let always = |m: &RuleMatch| m.request.is_empty() && m.port.is_none() && !m.gateways_only;
+        catch_all |= rule.matches.is_empty() || rule.matches.iter().any(always);
         rules.push(rule);
     }
     Some(VirtualService {
@@ -150,32 +153,105 @@ fn hosts(written: &[String], names: &Names<'_>, reporter: &mut Reporter<'_>) -> 
     hosts
 }
 
-fn rule(wire: HttpRoute, path: &FieldPath, names: &Names<'_>, reporter: &mut Reporter<'_>) -> HttpRule {
+fn rule(wire: HttpRoute, path: &FieldPath, names: &Names<'_>, reporter: &mut Reporter<'_>) -> Option<HttpRule> {
     let match_path = path.key("match");
     let matches = wire.r#match.into_iter().enumerate();
-    let matches =
-        matches.filter_map(|(index, entry)| request_match(entry, &match_path.index(index), reporter)).collect();
+    let matches = matches.filter_map(|(index, entry)| rule_match(entry, &match_path.index(index), reporter)).collect();
+    let edits = actions::edits(&wire.headers, &path.key("headers"), reporter);
+    let other = [("redirect", wire.redirect.is_some()), ("directResponse", wire.direct_response.is_some())];
+    let other: Vec<&str> = other.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
+    if let [first, rest @ ..] = &*other {
+        for (name, is_there) in [("route", !wire.route.is_empty()), ("rewrite", wire.rewrite.is_some())] {
+            if is_there {
+                reporter.error_at_key(
+                    &path.key(name),
+                    format!("a rule cannot have both `{first}` and `{name}`"),
+                    "keep one",
+                );
+            }
+        }
+        for second in rest {
+            reporter.error_at_key(
+                &path.key(second),
+                format!("a rule cannot have both `{first}` and `{second}`"),
+                "keep one",
+            );
+        }
+    }
+    let action = match (wire.redirect, wire.direct_response) {
+        (Some(redirect), _) => RuleAction::Answer(actions::redirect(redirect, &path.key("redirect"), reporter)?),
+        (None, Some(direct)) => RuleAction::Answer(actions::direct(direct, &path.key("directResponse"), reporter)?),
+        (None, None) => {
+            let (rewritten, authority) =
+                wire.rewrite.map_or((None, None), |wire| actions::rewrite(wire, &path.key("rewrite"), reporter));
+            let attempts = wire.retries.map(|retries| attempts(retries.attempts, path, reporter));
+            let timeout = wire.timeout.and_then(|text| actions::timeout(&text, &path.key("timeout"), reporter));
+            let route = route(wire.route, path, names, reporter);
+            RuleAction::Forward { route, path: rewritten, authority, timeout, attempts }
+        }
+    };
+    let mirrors = mirrors(
+        Mirroring {
+            mirror: wire.mirror,
+            mirrors: wire.mirrors,
+            percentage: wire.mirror_percentage,
+            percent: wire.mirror_percent,
+            percent_snake: wire.mirror_percent_snake,
+        },
+        path,
+        names,
+        reporter,
+    );
+    Some(HttpRule { name: wire.name.filter(|name| !name.is_empty()), matches, action, edits, mirrors })
+}
 
+fn attempts(written: i32, path: &FieldPath, reporter: &mut Reporter<'_>) -> u32 {
+    u32::try_from(written).unwrap_or_else(|_| {
+        let path = path.key("retries").key("attempts");
+        reporter.error(&path, format!("{written} attempts cannot be made"), "write 0 for none");
+        0
+    })
+}
+
+fn route(
+    wire: Vec<RouteDestination>,
+    path: &FieldPath,
+    names: &Names<'_>,
+    reporter: &mut Reporter<'_>,
+) -> Vec<(u32, DestinationRef, Edits)> {
     let route_path = path.key("route");
-    if wire.route.is_empty() && !reporter.broken() {
+    if wire.is_empty() && !reporter.broken() {
         reporter.error_at_key(path, "the rule has no `route`", "say where its requests go");
     }
-    let mut route = Vec::with_capacity(wire.route.len());
-    for (index, target) in wire.route.into_iter().enumerate() {
+    let mut route = Vec::with_capacity(wire.len());
+    for (index, target) in wire.into_iter().enumerate() {
         let path = route_path.index(index);
         let weight = u32::try_from(target.weight).unwrap_or_else(|_| {
             reporter.error(&path.key("weight"), format!("the weight {} is negative", target.weight), "");
             0
         });
-        route.push((weight, destination(target.destination, &path.key("destination"), names, reporter)));
+        let edits = actions::edits(&target.headers, &path.key("headers"), reporter);
+        route.push((weight, destination(target.destination, &path.key("destination"), names, reporter), edits));
     }
-    if route.len() > 1 && route.iter().all(|(weight, _)| *weight == 0) {
+    if route.len() > 1 && route.iter().all(|(weight, ..)| *weight == 0) {
         reporter.error_at_key(&route_path, "the weights add up to 0", "give at least one destination a weight");
     }
+    route
+}
 
+/// What a rule says about mirrors.
+struct Mirroring {
+    mirror: Option<Destination>,
+    mirrors: Vec<Mirror>,
+    percentage: Option<Percent>,
+    percent: Option<u32>,
+    percent_snake: Option<u32>,
+}
+
+fn mirrors(wire: Mirroring, path: &FieldPath, names: &Names<'_>, reporter: &mut Reporter<'_>) -> Vec<MirrorRef> {
     let mut mirrors = Vec::new();
-    let integer = integer_percent(&wire.mirror_percent, &wire.mirror_percent_snake, path, reporter);
-    let percentage = wire.mirror_percentage.map(|p| checked(&p, &path.key("mirrorPercentage"), reporter));
+    let integer = integer_percent(&wire.percent, &wire.percent_snake, path, reporter);
+    let percentage = wire.percentage.map(|p| checked(&p, &path.key("mirrorPercentage"), reporter));
     if let Some(mirror) = wire.mirror {
         if !wire.mirrors.is_empty() {
             reporter.error_at_key(
@@ -185,7 +261,7 @@ fn rule(wire: HttpRoute, path: &FieldPath, names: &Names<'_>, reporter: &mut Rep
             );
         }
         if percentage.is_none() && integer == Some(0) {
-            let spelling = if wire.mirror_percent.is_some() { "mirrorPercent" } else { "mirror_percent" };
+            let spelling = if wire.percent.is_some() { "mirrorPercent" } else { "mirror_percent" };
             reporter.warning(
                 &path.key(spelling),
                 format!("`{spelling}: 0` mirrors nothing"),
@@ -197,8 +273,8 @@ fn rule(wire: HttpRoute, path: &FieldPath, names: &Names<'_>, reporter: &mut Rep
     } else {
         for (spelling, written) in [
             ("mirrorPercentage", percentage.is_some()),
-            ("mirrorPercent", wire.mirror_percent.is_some()),
-            ("mirror_percent", wire.mirror_percent_snake.is_some()),
+            ("mirrorPercent", wire.percent.is_some()),
+            ("mirror_percent", wire.percent_snake.is_some()),
         ] {
             if written {
                 let message = format!("`{spelling}` without `mirror` has no effect");
@@ -217,7 +293,7 @@ fn rule(wire: HttpRoute, path: &FieldPath, names: &Names<'_>, reporter: &mut Rep
         let destination = destination(target, &path.key("destination"), names, reporter);
         mirrors.push(MirrorRef { destination, sample_ppm: percent::mirror(percentage, None) });
     }
-    HttpRule { name: wire.name.filter(|name| !name.is_empty()), matches, route, mirrors }
+    mirrors
 }
 
 fn integer_percent(

@@ -24,8 +24,10 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
     let drain = connection.pod.drain.clone();
     let client = connection.stream.clone();
     let io = ClientIo::new(io, Rc::clone(&connection.interim));
-    let service =
-        service_fn(move |request: Request<_>| exchange::exchange(Rc::clone(&connection), request.map(Incoming::Http1)));
+    let service = service_fn(move |request: Request<_>| {
+        // hyper keeps room for a request's whole state on each connection; most connections are between two requests.
+        Box::pin(exchange::exchange(Rc::clone(&connection), request.map(Incoming::Http1)))
+    });
     let serving = http1::Builder::new()
         // A transparent proxy adds no Date, changes no letter case and knows no deadline that the application did not set.
         .auto_date_header(false)

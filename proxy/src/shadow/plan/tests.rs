@@ -59,7 +59,7 @@ fn head(method: Method) -> Parts {
 
 fn candidate(head: &Parts) -> Candidate<'_> {
     let chances = Chances { request: 0, connection: 0, source: [10, 244, 1, 10].into() };
-    Candidate { is_shadow: false, is_tunnel: false, is_overload: false, head, chances }
+    Candidate { is_shadow: false, not_mirrorable: false, is_overload: false, head, chances }
 }
 
 fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate<'_>) -> (Shadows, Vec<Sink>) {
@@ -77,7 +77,7 @@ fn each_reason_is_counted_under_its_own_name() {
     Arc::get_mut(&mut reads).unwrap().settings.methods = Methods::Only([Method::HEAD].into());
     for (mirror, candidate, outcome) in [
         (good.clone(), Candidate { is_shadow: true, ..ordinary() }, "loop"),
-        (good.clone(), Candidate { is_tunnel: true, ..ordinary() }, "not_mirrorable"),
+        (good.clone(), Candidate { not_mirrorable: true, ..ordinary() }, "not_mirrorable"),
         (world.mirror(1, 128, Ok(1)), Candidate { chances: unlucky, ..ordinary() }, "sampled_out"),
         (reads, ordinary(), "method_excluded"),
         (world.mirror(WHOLE, 128, Ok(0)), ordinary(), "no_endpoint"),

@@ -17,11 +17,11 @@ fn endpoint_slices_count_before_selectors_and_bring_their_pods_labels() {
         let endpoints = destination.endpoints.clone().unwrap();
         endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(endpoints(rule.route.pick(0)), ["10.244.1.21:8080"]);
+    assert_eq!(endpoints(rule.target(0)), ["10.244.1.21:8080"]);
     assert_eq!(endpoints(&rule.mirrors[0].destination), ["10.244.1.22:8080"], "the pod is known by its address");
     let whole = load(&[WORLD, slice, &rules("mirror", "a", "httpbin")]);
     let rule = &whole.table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0];
-    assert_eq!(endpoints(rule.route.pick(0)), ["10.244.1.21:8080", "10.244.1.22:8080", "10.244.1.24:8080"]);
+    assert_eq!(endpoints(rule.target(0)), ["10.244.1.21:8080", "10.244.1.22:8080", "10.244.1.24:8080"]);
 }
 
 /// Pods that are not ready, completed, being deleted or of other labels are no endpoints; a named target port is looked up in each pod.
@@ -63,7 +63,7 @@ fn a_destination_without_a_port_goes_to_the_only_one_or_to_the_connections() {
         let text = rules("mirror", "a", "httpbin").replace("httpbin.mirror.svc.cluster.local", host);
         let applied = load(&[WORLD, &single, &several, &text]);
         let rule = &applied.table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0];
-        rule.route.pick(0).endpoints.clone().map(|endpoints| endpoints[0].address.0.port())
+        rule.target(0).endpoints.clone().map(|endpoints| endpoints[0].address.0.port())
     };
     assert_eq!(to("single"), Ok(9));
     assert_eq!(to("several"), Ok(1));
@@ -89,7 +89,7 @@ fn the_most_specific_rule_of_the_services_namespace_has_its_subsets() {
         let texts: Vec<_> = [WORLD, &text].into_iter().chain(texts.iter().copied()).collect();
         let applied = load(&texts);
         let rule = &applied.table.virtual_host("mirror", 8000, "httpbin").unwrap().rules[0];
-        let endpoints = rule.route.pick(0).endpoints.clone();
+        let endpoints = rule.target(0).endpoints.clone();
         endpoints.map(|endpoints| endpoints.iter().map(|e| e.pod.to_string()).collect::<Vec<_>>())
     };
     let pods = |version: &str| Ok(vec![format!("mirror/httpbin-{version}-0")]);

@@ -6,6 +6,7 @@ use http::Request;
 use serde_json::json;
 
 use super::*;
+use crate::route::Client;
 
 #[test]
 fn the_tasks_default_route_sends_everything_to_v1() {
@@ -99,7 +100,10 @@ fn rules_are_tried_in_order_and_a_request_that_none_matches_has_none() {
         {name: second, match: [{uri: {prefix: /}}], route: [{destination: {host: httpbin}}]}]}}";
     let applied = load(&[WORLD, text]);
     let host = applied.table.virtual_host("mirror", 8000, "httpbin").unwrap();
-    let selected = |request: Request<()>| host.select(&request.into_parts().0).map(|rule| rule.name.to_string());
+    let selected = |request: Request<()>| {
+        let client = Client { namespace: "mirror", labels: None };
+        host.select(&request.into_parts().0, client).map(|(rule, _)| rule.name.to_string())
+    };
     assert_eq!(selected(Request::get("/a/b").body(()).unwrap()).as_deref(), Some("first"));
     assert_eq!(selected(Request::post("/a/b").body(()).unwrap()).as_deref(), Some("second"));
     assert_eq!(selected(Request::post("/b").header("x-a", "").body(()).unwrap()).as_deref(), Some("first"));
