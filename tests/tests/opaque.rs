@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use integration::{
     Behaviour, MetricsView, Recorder, case, harness,
     script::{Cue, Script},
-    theatre::{MIRROR, NEEDS, PLAIN, Setting, TCP, Theatre, VIP, noise, rules, whole},
+    theatre::{MIRROR, NEEDS, PLAIN, Setting, TCP, Theatre, noise, rules, whole},
     wire::{self, Wire},
 };
 
