@@ -391,11 +391,13 @@ fn a_v2_that_does_not_read_is_too_slow() -> Result<()> {
     let theatre = Setting::new(MIRROR).v1_port_free().v2_port_free().args(&arguments).start()?;
     let v1 = Server::answering(theatre.v1.pod.netns(), theatre.v1.address(PORT), "one")?;
     let held = Cue::default();
-    let _v2 = Server::start(theatre.v2.pod.netns(), theatre.v2.address(PORT), {
+    let v2 = Server::start(theatre.v2.pod.netns(), theatre.v2.address(PORT), {
         let held = held.clone();
-        move |mut call, _body| {
+        move |mut call, body| {
             let held = held.clone();
             async move {
+                // Not a byte of it is read.
+                let _body = body;
                 let code = std::future::poll_fn(|cx| call.respond.poll_reset(cx)).await?;
                 ensure!(code == Reason::CANCEL);
                 held.give();
@@ -406,7 +408,11 @@ fn a_v2_that_does_not_read_is_too_slow() -> Result<()> {
     let body = Bytes::from(noise(16 << 20));
     run(async {
         let client = Client::connect(&theatre.client, VIP).await?;
-        let (_, answer) = client.ask(request("POST", GET), body.clone()).await?;
+        let (response, mut stream) = client.open(request("POST", GET), false).await?;
+        // The shadow must have a stream before it can lose it.
+        v2.wait_for_heads(1).await?;
+        send(&mut stream, body.clone(), true).await?;
+        let answer = read(response.await?.into_body()).await.map_err(|broken| anyhow!("{broken:?}"))?;
         ensure!(answer.body == b"one");
         ensure!(v1.wait_for(1).await?[0].message.body == body);
         Ok(())
