@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         case!(answer_fields_are_changed_for_the_client).needs(NEEDS),
         case!(a_redirected_request_is_not_sent_on).needs(NEEDS),
         case!(a_direct_answer_leaves_its_connection_open).needs(NEEDS),
+        case!(a_long_upload_to_a_direct_answer_is_read_to_its_end).needs(NEEDS),
         case!(a_timeout_ends_the_primary_alone).needs(NEEDS),
         case!(without_further_tries_a_refused_request_fails).needs(NEEDS),
         case!(rules_look_at_who_asks).needs(NEEDS),
@@ -195,6 +196,23 @@ fn a_direct_answer_leaves_its_connection_open() -> Result<()> {
     }
     theatre.outcomes(&[("not_mirrorable", 3), ("answered", 3)])?;
     ensure!((theatre.v1.recorder.count(), theatre.v2.recorder.count()) == (3, 3));
+    Ok(())
+}
+
+/// Fails if the body of a request that we answer is left unread: its client would be reset in the middle of it and never see the answer.
+fn a_long_upload_to_a_direct_answer_is_read_to_its_end() -> Result<()> {
+    let theatre = special(TEAPOT).start()?;
+    let mut wire = theatre.dial()?;
+    let body = "x".repeat(4 << 20);
+    let head = format!("POST /special HTTP/1.1\r\nHost: httpbin:8000\r\nContent-Length: {}\r\n\r\n", body.len());
+    wire.send(head.as_bytes())?;
+    wire.send(body.as_bytes())?;
+    ours(&wire.answer()?, STOUT.0, STOUT.1)?;
+    from_v1(&wire.exchange(GET)?)?;
+    // A client that asks first is told at once, and keeps its body.
+    let waits = b"POST /special HTTP/1.1\r\nHost: httpbin:8000\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    ours(&theatre.ask(waits)?, STOUT.0, STOUT.1)?;
+    theatre.outcomes(&[("not_mirrorable", 2), ("answered", 1)])?;
     Ok(())
 }
 
