@@ -119,8 +119,8 @@ async fn ruled(
     answer
 }
 
-/// Reads the body of a request that we answer ourselves: left unread, it would cost the client its connection, and with a long upload the answer too.
-/// One that comes only when it is asked for (RFC 9110, 10.1.1) is not, and a tunnel has none.
+/// Reads the body of a request that we answer ourselves: left unread, it would cost the client its connection, and with a long upload the
+/// answer too. One that comes only when it is asked for (RFC 9110, 10.1.1) is not read, and a tunnel has none.
 async fn take_unused(connection: &Connection, head: &Parts, body: Incoming, line: &Line) -> Result<(), Fault> {
     if is_tunnel(head) || head.headers.contains_key(header::EXPECT) {
         return Ok(());
