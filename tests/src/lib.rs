@@ -20,6 +20,7 @@ pub mod golang;
 pub mod grpc;
 pub mod harness;
 pub mod http;
+pub mod http2;
 pub mod httpbin;
 pub mod in_kernel;
 pub mod leftovers;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use integration::{
     Behaviour, MetricsView, Recorder, case, harness,
     script::{Cue, Script},
-    theatre::{MIRROR, NEEDS, PLAIN, Setting, TCP, Theatre, VIP, noise, rules, whole},
+    theatre::{MIRROR, NEEDS, PLAIN, Setting, TCP, Theatre, noise, rules, whole},
     wire::{self, Wire},
 };
 
@@ -18,7 +18,6 @@ fn main() -> ExitCode {
         case!(resets_pass_both_ways).needs(NEEDS),
         case!(a_refusal_is_seen_by_the_client).needs(NEEDS),
         case!(http_on_an_undeclared_port_is_detected_and_mirrored).needs(NEEDS),
-        case!(http2_passes_through_on_any_port).needs(NEEDS),
         case!(a_port_declared_tcp_is_not_captured).needs(NEEDS),
     ])
 }
@@ -167,27 +166,6 @@ fn http_on_an_undeclared_port_is_detected_and_mirrored() -> Result<()> {
     ensure!(v2.wait_for(1)?[0].header("host").as_deref() == Some("plain-shadow:9000"));
     theatre.outcomes(&[("answered", 1)])?;
     ensure!(native.count() == 0 && kind(&theatre.agent.metrics()?, "http") == 1);
-    Ok(())
-}
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-
-/// Fails if the preface is answered 400 or 505, or sent to a rule's destination.
-fn http2_passes_through_on_any_port() -> Result<()> {
-    let theatre = Setting::new(MIRROR).objects(rules("plain", &MIRROR.replace("httpbin", "plain"))).start()?;
-    let plain = Recorder::start(theatre.native.pod.netns(), theatre.native.address(PLAIN.port()), Behaviour::Bytes)?;
-    theatre.native.recorder.behave(Behaviour::Bytes);
-    for (vip, server) in [(VIP, &theatre.native.recorder), (PLAIN, &plain)] {
-        let mut client = Wire::connect(&theatre.client, vip)?;
-        // In two parts: the verdict has to wait for the whole preface.
-        client.send(&PREFACE[..10])?;
-        client.send(&PREFACE[10..])?;
-        client.finish()?;
-        ensure!(client.rest()? == PREFACE, "{vip}: changed");
-        ensure!(server.bytes() == PREFACE, "{vip}: the server got {:?}", server.bytes());
-    }
-    let view = theatre.agent.metrics_when("two HTTP/2 connections", |view| kind(view, "http2") == 2)?;
-    ensure!(whole(view.candidates()) == 0);
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::Buf;
@@ -21,7 +22,7 @@ use http_body::Body;
 use tokio::{
     net::TcpStream,
     task::{AbortHandle, spawn_local},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -38,6 +39,9 @@ use crate::{
     fault::{Fault, Kind},
     net::Class,
 };
+
+/// How long a connection that a shadow was given up on may take to tell the endpoint so.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connection that carries streams.
 pub struct Http2<D: Buf> {
@@ -72,7 +76,10 @@ pub async fn handshake<D: Buf + 'static>(stream: TcpStream, class: Class) -> Res
     spawn_local(async move {
         let abandoned = async {
             match &abandoned {
-                Some(watch) => watch.given_up().await,
+                Some(watch) => {
+                    watch.given_up().await;
+                    sleep(FAREWELL).await;
+                }
                 None => pending().await,
             }
         };
