@@ -17,12 +17,16 @@ def has_deadline(context):
     return context.time_remaining() < 1_000_000
 
 
-def note(context, name, messages, **more):
+def caller(context):
+    return context.peer().rsplit(":", 1)[0]
+
+
+def note(context, name, messages, peer=None, **more):
     metadata = sorted((key, value.hex() if isinstance(value, bytes) else value) for key, value in context.invocation_metadata())
     digest = hashlib.sha256()
     for message in messages:
         digest.update(b"%d:%s" % (len(message), message))
-    line = {"call": name, "peer": context.peer().rsplit(":", 1)[0], "metadata": metadata, "messages": len(messages), "digest": digest.hexdigest()[:16], **more}
+    line = {"call": name, "peer": peer or caller(context), "metadata": metadata, "messages": len(messages), "digest": digest.hexdigest()[:16], **more}
     # In one piece: calls end on many threads.
     sys.stdout.write(json.dumps(line) + "\n")
 
@@ -72,10 +76,11 @@ def wait(request, context):
     over = threading.Event()
     if not context.add_callback(over.set):
         over.set()
-    deadline = has_deadline(context)
+    # A call that is over may have forgotten them.
+    peer, deadline = caller(context), has_deadline(context)
     yield b"waiting"
     over.wait()
-    note(context, "Wait", [request], deadline=deadline, active=context.is_active())
+    note(context, "Wait", [request], peer, deadline=deadline, active=context.is_active())
 
 
 HANDLERS = {

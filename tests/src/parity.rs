@@ -22,6 +22,8 @@ pub fn setting(http: &str) -> Setting {
         "256Mi",
         "--shadow-shed-lag",
         "0s",
+        "--shadow-answer-bytes",
+        "64Mi",
     ];
     Setting::new(http).v1_port_free().v2_port_free().args(&patient)
 }

@@ -4,6 +4,7 @@ use std::{mem, rc::Rc, sync::Arc};
 
 use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
@@ -109,13 +110,26 @@ async fn ruled(
     let answer = match &rule.action {
         Action::Answer(answer) => {
             line.routed(&rule.name, &OURSELVES.into());
-            Ok(respond::with_own(answer, &head))
+            take_unused(connection, &head, body, line).await.map(|()| respond::with_own(answer, &head))
         }
         Action::Forward(action) => steer(connection, rule, action, matched, head, body, sinks, shadows, line).await,
     };
     let status = answer.as_ref().map_or_else(|fault| fault.status(), Response::status);
     rule.metrics.answered(status.as_u16());
     answer
+}
+
+/// Reads the body of a request that we answer ourselves: left unread, it would cost the client its connection, and with a long upload the
+/// answer too. One that comes only when it is asked for (RFC 9110, 10.1.1) is not read, and a tunnel has none.
+async fn take_unused(connection: &Connection, head: &Parts, body: Incoming, line: &Line) -> Result<(), Fault> {
+    if is_tunnel(head) || head.headers.contains_key(header::EXPECT) {
+        return Ok(());
+    }
+    let (mut body, _) = RequestBody::new(body, Vec::new(), line.received(), Some(connection.patience.part()));
+    while let Some(frame) = body.frame().await {
+        frame.map_err(|_| Fault::client(Kind::BrokenBody))?;
+    }
+    Ok(())
 }
 
 /// Chooses a destination, changes the request as the rule says, sends it, changes the answer.
