@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header::HOST};
 use integration::{
     Theatre, case, harness,
-    http2::{Client, Server, fields, read, request, run, send},
+    http2::{Client, Server, fields, read, request, run, send, until},
     needs::Need,
     theatre::{self, MIRROR, NEEDS, PLAIN, PORT, Setting, VIP, noise, whole},
 };
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         case!(a_stream_in_both_directions).needs(NEEDS),
         case!(informational_answers).needs(NEEDS),
         case!(a_hundred_streams_share_a_connection).needs(NEEDS),
+        case!(more_streams_take_another_connection_and_idle_ones_close).needs(NEEDS),
         case!(connect_is_a_stream).needs(NEEDS),
         case!(a_head_that_is_too_large_is_431).needs(NEEDS),
         case!(detected_on_an_undeclared_port).needs(NEEDS),
@@ -254,6 +255,32 @@ fn a_hundred_streams_share_a_connection() -> Result<()> {
     theatre.outcomes(&[("answered", 100)])?;
     ensure!(v2.connections() == 1, "{} connections to v2", v2.connections());
     Ok(())
+}
+
+/// Fails if a connection takes more streams than servers are recommended to allow, if each request beyond gets one of its own, or if one without
+/// streams stays open for ever.
+fn more_streams_take_another_connection_and_idle_ones_close() -> Result<()> {
+    let theatre = Setting::new(theatre::ROUTE).v1_port_free().args(&["--upstream-idle-timeout", "1s"]).start()?;
+    let v1 = Server::answering(theatre.v1.pod.netns(), theatre.v1.address(PORT), "one")?;
+    run(async {
+        let client = Client::connect(&theatre.client, VIP).await?;
+        let mut streams = Vec::new();
+        for _ in 0..150 {
+            streams.push(client.open(request("POST", GET), false).await?);
+        }
+        v1.wait_for_heads(150).await?;
+        ensure!(v1.connections() == 2, "{} connections for 150 streams", v1.connections());
+        for (_, stream) in &mut streams {
+            send(stream, "x".into(), true).await?;
+        }
+        for (response, _) in streams {
+            ensure!(response.await?.status() == 200);
+        }
+        until("both connections have ended", || v1.ended() == 2).await?;
+        let (_, answer) = client.ask(request("GET", GET), "").await?;
+        ensure!(answer.body == b"one" && v1.connections() == 3);
+        Ok(())
+    })
 }
 
 /// Fails if a tunnel over HTTP/2 is mirrored, or cut.

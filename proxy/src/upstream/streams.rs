@@ -3,16 +3,10 @@
 //! Requests that find no place wait for one connection together instead of making one each. It is made by a task of its own, so that it does not
 //! fail for all because the client of the first has gone.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Buf;
-use tokio::{sync::Notify, task::spawn_local, time::Instant};
+use tokio::{sync::SetOnce, task::spawn_local, time::Instant};
 
 use super::{
     connect,
@@ -37,37 +31,8 @@ pub struct Streams<D: Buf> {
     timeout: Duration,
 }
 
-/// A connection that is being made.
-#[derive(Debug)]
-struct Attempt<D: Buf> {
-    result: Cell<Option<Result<(), Fault>>>,
-    made: RefCell<Option<Rc<Http2<D>>>>,
-    done: Notify,
-}
-
-impl<D: Buf> Default for Attempt<D> {
-    fn default() -> Self {
-        Self { result: Cell::default(), made: RefCell::default(), done: Notify::new() }
-    }
-}
-
-impl<D: Buf> Attempt<D> {
-    async fn connection(&self) -> Result<Option<Rc<Http2<D>>>, Fault> {
-        loop {
-            if let Some(result) = self.result.get() {
-                return result.map(|()| self.made.borrow().clone());
-            }
-            self.done.notified().await;
-        }
-    }
-
-    fn end(&self, result: Result<Rc<Http2<D>>, Fault>) {
-        self.result.set(Some(result.map(|connection| {
-            self.made.replace(Some(connection));
-        })));
-        self.done.notify_waiters();
-    }
-}
+/// A connection that is being made, and what became of it.
+type Attempt<D> = SetOnce<Result<Rc<Http2<D>>, Fault>>;
 
 impl<D: Buf + 'static> Streams<D> {
     /// Without connections; one that has had no stream for `timeout` is closed.
@@ -91,8 +56,7 @@ impl<D: Buf + 'static> Streams<D> {
             if let Some(stream) = self.place(key) {
                 return Ok(stream);
             }
-            let made = self.attempt(worker, pod, key).connection().await?;
-            let Some(connection) = made else { continue };
+            let connection = self.attempt(worker, pod, key).wait().await.clone()?;
             if let Some(place) = connection.place() {
                 return Ok(Stream::new(place));
             }
@@ -116,7 +80,7 @@ impl<D: Buf + 'static> Streams<D> {
         if let Some(attempt) = self.connecting.borrow().get(&key) {
             return Rc::clone(attempt);
         }
-        let attempt = Rc::<Attempt<D>>::default();
+        let attempt = Rc::new(Attempt::new());
         self.connecting.borrow_mut().insert(key, Rc::clone(&attempt));
         let (streams, worker, pod, under_way) =
             (Rc::clone(self), Rc::clone(worker), Arc::clone(pod), Rc::clone(&attempt));
@@ -131,7 +95,8 @@ impl<D: Buf + 'static> Streams<D> {
             {
                 streams.open.borrow_mut().entry(key).or_default().push(Rc::clone(connection));
             }
-            under_way.end(result);
+            // Set once: this task is the only one that does.
+            let _ = under_way.set(result);
         });
         attempt
     }

@@ -41,6 +41,7 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     connections: Mutex<Vec<mpsc::UnboundedSender<()>>>,
     heads: Mutex<usize>,
+    ended: Mutex<usize>,
 }
 
 /// A request that has to be dealt with.
@@ -194,6 +195,12 @@ impl Server {
         lock(&self.shared.connections).len()
     }
 
+    /// Connections that have ended.
+    #[must_use]
+    pub fn ended(&self) -> usize {
+        *lock(&self.shared.ended)
+    }
+
     /// Sends GOAWAY on every connection and finishes what is under way there.
     pub fn go_away(&self) {
         for connection in &*lock(&self.shared.connections) {
@@ -222,7 +229,10 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>, behave: Ar
         };
         let (shared, behave) = (Arc::clone(&shared), Arc::clone(&behave));
         // How it ends is the client's to notice.
-        tokio::spawn(async move { serve(stream, number, asked, shared, behave).await });
+        tokio::spawn(async move {
+            let _ = serve(stream, number, asked, Arc::clone(&shared), behave).await;
+            *lock(&shared.ended) += 1;
+        });
     }
 }
 
