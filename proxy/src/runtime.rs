@@ -90,9 +90,14 @@ impl Workers {
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 let worker = Rc::new(Worker::new(index, shared, origins, seed()));
                 let local = LocalSet::new();
-                local.spawn_local(tick(Rc::clone(&worker), pulse, beat));
                 local.spawn_local(probe(Rc::clone(&worker), lags));
-                local.block_on(&runtime, work(worker, jobs));
+                local.block_on(&runtime, async {
+                    tokio::select! {
+                        biased;
+                        () = tick(&worker, &pulse, beat) => {}
+                        () = work(&worker, jobs) => {}
+                    }
+                });
             })?;
             handles.push(WorkerHandle(sender));
         }
@@ -106,13 +111,15 @@ impl Workers {
     }
 }
 
-async fn work(worker: Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+async fn work(worker: &Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Job>) {
     while let Some(job) = jobs.recv().await {
-        job(&worker);
+        job(worker);
     }
 }
 
-async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, mut heartbeat: Option<Heartbeat>) {
+/// Not a task: tasks take their turns, and behind ten thousand that were woken at once the heartbeat would go stale, although nothing hangs. The
+/// future that the runtime blocks on is polled before every batch of tasks (61 of them).
+async fn tick(worker: &Worker, pulse: &Pulse, mut heartbeat: Option<Heartbeat>) {
     let mut ticks = interval(TICK);
     let mut count = 0_u64;
     loop {
@@ -133,7 +140,7 @@ async fn tick(worker: Rc<Worker>, pulse: Arc<Pulse>, mut heartbeat: Option<Heart
     }
 }
 
-/// Finds out how late this worker is.
+/// Finds out how late this worker is; a task like those of connections, because it asks how long they wait.
 async fn probe(worker: Rc<Worker>, lags: Arc<[LoopLag]>) {
     loop {
         sleep(PROBE).await;
