@@ -17,7 +17,7 @@ use crate::{
     control::Store,
     enrol::EnrolledPod,
     fault::Fault,
-    http::{interim::Interim, request_body::RequestBody},
+    http::{interim::Interim, replay::Room, request_body::RequestBody},
     net::{
         addr::{ClientAddr, NetnsCookie, OriginalDst},
         client_stream::ClientStream,
@@ -91,6 +91,8 @@ pub struct Worker {
     pub counters: Counters,
     /// Ends connections that keep it waiting.
     pub watchman: Watchman,
+    /// What it keeps of requests that may have to be sent again.
+    pub replay: Room,
     /// Names for this worker's requests.
     pub ids: RequestIds,
     /// Whether it has time for shadows.
@@ -126,6 +128,7 @@ impl Worker {
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
             watchman: Watchman::default(),
+            replay: Room::default(),
             ids: RequestIds::new(index as u16),
             faults: RefCell::default(),
             random: Cell::new(seed),

@@ -7,8 +7,12 @@ use bytes::Bytes;
 use h2::Reason;
 use http::HeaderMap;
 use integration::{
-    Behaviour, Cue, Theatre, Wire, case, harness,
-    http2::{Client, Server, read, request, run, send, until_reset},
+    Behaviour, Cue, Theatre, case, harness,
+    http2::{
+        Client, Server,
+        frames::{first_head, frame, go_away},
+        read, request, run, send, until_reset,
+    },
     script::Script,
     theatre::{MIRROR, NEEDS, PORT, ROUTE, Setting, VIP, noise, whole},
 };
@@ -192,25 +196,6 @@ fn a_stream_that_stays_refused_is_refused() -> Result<()> {
     })
 }
 
-/// A frame (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Reads frames until the first head; returns its stream.
-fn first_head(wire: &mut Wire) -> Result<u32> {
-    wire.take(24)?;
-    loop {
-        let head = wire.take(9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        wire.take(length as usize)?;
-        if head[3] == 1 {
-            return Ok(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
-        }
-    }
-}
-
 /// Fails if a GOAWAY is taken for the end of requests that it does not count. No library's server ignores a stream, so this one is written out.
 fn a_request_above_the_last_of_a_goaway_is_tried_again() -> Result<()> {
     let theatre = stage(ROUTE)?;
@@ -218,11 +203,9 @@ fn a_request_above_the_last_of_a_goaway_is_tried_again() -> Result<()> {
     let v1 = Script::start(theatre.v1.pod.netns(), theatre.v1.address(PORT), {
         let tries = Arc::clone(&tries);
         move |mut wire| {
-            wire.send(&frame(4, 0, 0, &[]))?;
             let stream = first_head(&mut wire)?;
             if tries.fetch_add(1, std::sync::atomic::Ordering::AcqRel) == 0 {
-                // GOAWAY, the last stream is 0, NO_ERROR.
-                wire.send(&frame(7, 0, 0, &[0; 8]))?;
+                wire.send(&go_away())?;
             } else {
                 // HEADERS with END_STREAM and END_HEADERS: `:status: 204` of the static table.
                 wire.send(&frame(1, 5, stream, &[0x89]))?;

@@ -13,6 +13,14 @@ pub enum Error {
     Http2(#[from] h2::Error),
 }
 
+impl Error {
+    /// The other side of an HTTP/2 connection has said it.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Self::Http2(error) if error.is_remote())
+    }
+}
+
 /// What an error says about the stream that it ended.
 pub trait ResetCode {
     /// The code of the RST_STREAM that ended it (RFC 9113, 6.4); `None` if it was something else, a broken connection for instance.

@@ -75,10 +75,10 @@ where
         self.ended
     }
 
-    /// The body, if nothing has been taken from it.
+    /// The body, and whether nothing has been taken from it.
     #[must_use]
-    pub fn untouched(self) -> Option<B> {
-        (!self.touched).then_some(self.body)
+    pub fn into_body(self) -> (B, bool) {
+        (self.body, !self.touched)
     }
 
     /// Sends what can be sent; ready when nothing more will be.

@@ -4,7 +4,6 @@ use std::{mem, rc::Rc, sync::Arc};
 
 use http::{Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
@@ -12,9 +11,9 @@ use super::{
     answer::{AnswerBody, End},
     headers,
     line::Line,
-    primary::Primary,
+    primary::{Primary, Unsent},
     request_body::RequestBody,
-    respond, tunnel,
+    respond, tunnel, unread,
 };
 use crate::{
     capture::heartbeat::monotonic_ns,
@@ -22,8 +21,7 @@ use crate::{
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
     route::{
-        Action, Client, Endpoint, Forward, Rule, Table, Unroutable, VirtualHost, action::FURTHER_TRIES, authority,
-        matching::RequestMatch,
+        Action, Client, Endpoint, Forward, Rule, Table, Unroutable, VirtualHost, authority, matching::RequestMatch,
     },
     shadow::{
         MARKER,
@@ -84,7 +82,7 @@ fn find(table: &Table, connection: &Connection, head: &Parts) -> Result<Option<A
     Ok(table.virtual_host(&connection.pod.namespace, connection.original.0.port(), name).cloned())
 }
 
-/// Unmirrored, to where the application asked to go.
+/// Unmirrored, to where the application asked to go, and tried once, as without us.
 async fn onward(
     connection: &Rc<Connection>,
     head: Parts,
@@ -92,7 +90,7 @@ async fn onward(
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let endpoint = Arc::new(Endpoint::new(EndpointAddr(connection.original.0), "".into()));
-    forward(connection, head, body, &[endpoint], FURTHER_TRIES, Vec::new(), Shadows::default(), line).await
+    forward(connection, head, body, &[endpoint], 0, Vec::new(), Shadows::default(), line).await
 }
 
 async fn ruled(
@@ -105,12 +103,16 @@ async fn ruled(
 ) -> Result<Response<AnswerBody>, Fault> {
     let labels = table.clients.get(&connection.client.0.ip()).map(|labels| &**labels);
     let client = Client { namespace: &connection.pod.namespace, labels };
-    let (rule, matched) = host.select(&head, client).ok_or(Fault::route(Kind::NoRule))?;
+    let Some((rule, matched)) = host.select(&head, client) else {
+        unwanted(connection, &head, body, line);
+        return Err(Fault::route(Kind::NoRule));
+    };
     let (shadows, sinks) = mirror(connection, rule, &head, &body);
     let answer = match &rule.action {
         Action::Answer(answer) => {
             line.routed(&rule.name, &OURSELVES.into());
-            take_unused(connection, &head, body, line).await.map(|()| respond::with_own(answer, &head))
+            unwanted(connection, &head, body, line);
+            Ok(respond::with_own(answer, &head))
         }
         Action::Forward(action) => steer(connection, rule, action, matched, head, body, sinks, shadows, line).await,
     };
@@ -119,17 +121,12 @@ async fn ruled(
     answer
 }
 
-/// Reads the body of a request that we answer ourselves: left unread, it would cost the client its connection, and with a long upload the
-/// answer too. One that comes only when it is asked for (RFC 9110, 10.1.1) is not read, and a tunnel has none.
-async fn take_unused(connection: &Connection, head: &Parts, body: Incoming, line: &Line) -> Result<(), Fault> {
-    if is_tunnel(head) || head.headers.contains_key(header::EXPECT) {
-        return Ok(());
+/// The body of a request that goes nowhere.
+fn unwanted(connection: &Rc<Connection>, head: &Parts, body: Incoming, line: &Line) {
+    if unread::is_wanted(head) {
+        let (body, _) = RequestBody::new(body, Vec::new(), line.received(), Some(connection.patience.part()));
+        unread::read_on(connection, body);
     }
-    let (mut body, _) = RequestBody::new(body, Vec::new(), line.received(), Some(connection.patience.part()));
-    while let Some(frame) = body.frame().await {
-        frame.map_err(|_| Fault::client(Kind::BrokenBody))?;
-    }
-    Ok(())
 }
 
 /// Chooses a destination, changes the request as the rule says, sends it, changes the answer.
@@ -153,10 +150,14 @@ async fn steer(
         Ok(endpoints) => Ok(endpoints),
         Err(Unroutable::UnknownService | Unroutable::UnknownSubset) => Err(Kind::UnknownDestination),
     };
-    let endpoints = endpoints.map_err(|kind| {
-        shadows.not_mirrorable();
-        Fault::route(kind)
-    })?;
+    let endpoints = match endpoints {
+        Ok(endpoints) => endpoints,
+        Err(kind) => {
+            shadows.not_mirrorable();
+            unwanted(connection, &head, body, line);
+            return Err(Fault::route(kind));
+        }
+    };
     target.edit(&mut head, action.path.as_ref(), matched);
     let sent = forward(connection, head, body, endpoints, action.further_tries, sinks, shadows, line);
     let mut response = match action.timeout {
@@ -187,7 +188,8 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
 }
 
-fn is_tunnel(head: &Parts) -> bool {
+/// CONNECT, or an upgrade.
+pub(super) fn is_tunnel(head: &Parts) -> bool {
     head.method == Method::CONNECT || headers::wants_upgrade(head.version, &head.headers).is_some()
 }
 
@@ -204,15 +206,18 @@ async fn forward(
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let tunnel = is_tunnel(&head);
+    let reads_on = unread::is_wanted(&head);
     let is_connect = head.method == Method::CONNECT;
     let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };
     prepare(&mut head, tunnel);
 
     let copy = (!shadows.is_empty()).then(|| head.clone());
     let caller = body.caller();
-    let (body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
+    let (mut body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
+    let replay =
+        (further_tries > 0 && head.version == Version::HTTP_2 && !tunnel).then(|| body.keep(&connection.worker.replay));
     let request = Request::from_parts(head, body);
-    let primary = Primary { connection, endpoints, further_tries, body: progress, tunnel, caller };
+    let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
     let sent = primary
         .send(request, || {
             if let Some(head) = &copy {
@@ -221,11 +226,15 @@ async fn forward(
             }
         })
         .await;
-    let (response, lease) = sent.inspect_err(|fault| {
+    let (response, lease) = sent.map_err(|Unsent { fault, body }| {
         // A client that broke off has cancelled its shadows, launched or not.
         if fault.side != Side::Client {
             shadows.not_mirrorable();
         }
+        if let Some(body) = body.filter(|_| reads_on) {
+            unread::read_on(connection, body);
+        }
+        fault
     })?;
     line.endpoint(lease.key.endpoint);
 

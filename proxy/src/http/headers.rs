@@ -50,6 +50,20 @@ pub fn check_answer_coding(headers: &HeaderMap) -> Result<(), Fault> {
     if text && !chunked_follows { Ok(()) } else { Err(Fault::upstream(Kind::MalformedAnswer)) }
 }
 
+/// Whether a request is a call of gRPC.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Whether an answer to a call has a status in its head (so there is nothing else in it) that the call may be made again after: `unavailable` or
+/// `cancelled`, as Envoy reads it (`RetryStateImpl::wouldRetryFromHeaders`).
+#[must_use]
+pub fn is_worth_another_call(headers: &HeaderMap) -> bool {
+    headers.get("grpc-status").is_some_and(|status| matches!(status.as_bytes(), b"14" | b"1"))
+}
+
 /// One truth about whom a request is for: with an authority in the target, the Host says the same (RFC 9112, 3.2.2).
 pub fn agree_on_host(head: &mut Parts) {
     let Some(authority) = head.uri.authority() else { return };

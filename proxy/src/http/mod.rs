@@ -4,7 +4,7 @@
 //! end-to-end; a wait for a shadow.
 //!
 //! `serve` runs the codec on one connection, `exchange` handles one request, `headers` takes out what
-//! is hop-by-hop, `request_body` feeds the shadows, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe, `answer` carries the response home, `line` is its access log entry, `tunnel` switches protocols, `respond` speaks for
+//! is hop-by-hop, `request_body` feeds the shadows, `replay` keeps what may have to be sent again, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe (`tries`), `answer` carries the response home, `line` is its access log entry, `tunnel` switches protocols, `unread` is what nobody wants of a body, `respond` speaks for
 //! ourselves.
 
 pub mod answer;
@@ -13,8 +13,11 @@ pub mod headers;
 pub mod interim;
 pub mod line;
 pub mod primary;
+pub mod replay;
 pub mod request_body;
 pub mod respond;
 pub mod serve;
 pub mod trailers;
+pub mod tries;
 pub mod tunnel;
+pub mod unread;

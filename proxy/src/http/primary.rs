@@ -1,17 +1,23 @@
-//! Sends a primary to one of its endpoints, with the second tries that cannot do harm.
+//! Sends a primary to one of its endpoints, with the further tries that cannot do harm.
 //!
-//! - Nothing was written (no connection, or a pooled one that was closed already): another endpoint or a fresh connection, any method.
+//! - No connection: another endpoint (or the same, if it is the only one), any method. A pooled one that was closed already: a fresh one, at once.
 //! - A pooled connection broke before the answer: again, only if the method is idempotent and the request has no body (RFC 9110, 9.2.2).
+//! - Over HTTP/2, the endpoint says that it has not processed the request: again, if what went out of its body is kept (`replay`).
+//! - A gRPC call whose answer is nothing but the status `unavailable` or `cancelled`: again, if all of it is kept. That is what Istio does by default.
 //! - Everything else is tried once: 503.
 
-use std::{pin::pin, rc::Rc, sync::Arc};
+use std::{collections::VecDeque, pin::pin, rc::Rc, sync::Arc};
 
+use h2::Reason;
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 
 use super::{
     answer::Lease,
+    headers,
+    replay::Replay,
     request_body::{BodyProgress, Progress, RequestBody},
+    tries::Tries,
 };
 use crate::{
     codec::{Incoming, ResetCode as _, caller::Caller},
@@ -32,17 +38,33 @@ pub struct Primary<'a> {
     pub connection: &'a Rc<Connection>,
     /// Where it may go; not empty.
     pub endpoints: &'a [Arc<Endpoint>],
-    /// Tries after one that sent nothing.
+    /// Tries after the first one.
     pub further_tries: u32,
     /// Tells how far its body has come.
     pub body: BodyProgress,
+    /// What has passed of it, if that is kept.
+    pub replay: Option<Replay>,
     /// CONNECT or an upgrade: a connection of its own.
     pub tunnel: bool,
     /// The client's stream, if it speaks HTTP/2.
     pub caller: Option<Rc<Caller>>,
 }
 
-/// A request that can be made anew: it has no body.
+/// A request without an answer.
+pub struct Unsent {
+    /// Why.
+    pub fault: Fault,
+    /// Its body, if no connection has taken it.
+    pub body: Option<RequestBody>,
+}
+
+impl From<Fault> for Unsent {
+    fn from(fault: Fault) -> Self {
+        Self { fault, body: None }
+    }
+}
+
+/// A request's head, to make it anew.
 struct Copy {
     method: Method,
     uri: Uri,
@@ -60,13 +82,14 @@ impl Primary<'_> {
         self,
         mut request: Request<RequestBody>,
         mut written: impl FnMut(),
-    ) -> Result<(Response<Incoming>, Lease), Fault> {
+    ) -> Result<(Response<Incoming>, Lease), Unsent> {
         let worker = &self.connection.worker;
         let none = Fault::route(Kind::NoEndpoint);
         let endpoints = balance::of_family(self.endpoints, &self.connection.original);
         let mut endpoint = balance::least_request(endpoints, worker.random()).ok_or(none)?;
-        let mut tries = 0;
+        let mut tries = Tries::new(endpoints, self.further_tries);
         let protocol = Protocol::of(request.version());
+        let is_call = self.replay.is_some() && headers::is_grpc(request.headers());
         loop {
             let key =
                 Key { pod: self.connection.pod.cookie, endpoint: endpoint.address, class: Class::Primary, protocol };
@@ -74,13 +97,17 @@ impl Primary<'_> {
             let mut connection = match self.connect(key).await {
                 Ok(connection) => connection,
                 Err(fault) => {
-                    tries += 1;
-                    let other = balance::another(endpoints, endpoint, worker.random());
-                    endpoint = other.filter(|_| tries <= self.further_tries).ok_or(fault)?;
+                    drop(in_flight);
+                    // Whoever refuses now may listen in a moment; what took its time would take it again.
+                    let Some(next) = tries.next(worker, endpoint, fault.kind == Kind::ConnectFailed).await else {
+                        return Err(Unsent { fault, body: Some(request.into_body()) });
+                    };
+                    endpoint = next;
                     continue;
                 }
             };
-            let copy = if connection.is_reused() { Copy::of(&request) } else { None };
+            let again = connection.is_reused() && request.method().is_idempotent() && request.body().is_end_stream();
+            let copy = (again || is_call).then(|| Copy::of(&request));
             let watch = connection.watch().clone();
             watch.relay(self.connection.interim.relay());
             let before = watch.writes();
@@ -101,6 +128,25 @@ impl Primary<'_> {
             };
             match result {
                 Ok(response) => {
+                    if is_call
+                        && tries.are_left()
+                        && headers::is_worth_another_call(response.headers())
+                        && self.body.get() == Progress::Sent
+                        && let (Some(copy), Some(pieces)) = (copy, self.replay.as_ref().and_then(Replay::pieces))
+                    {
+                        tracing::debug!(endpoint = %key.endpoint, "a status that is worth another call");
+                        if response.body().is_end_stream() {
+                            worker.primaries.give_back(&self.connection.pod, key, connection);
+                        }
+                        drop((response, in_flight));
+                        endpoint = tries.next(worker, endpoint, true).await.unwrap_or(endpoint);
+                        request = copy.into_request(RequestBody::again(pieces));
+                        continue;
+                    }
+                    // Nobody asks for it any more, though more may pass.
+                    if let Some(replay) = self.replay {
+                        replay.forget();
+                    }
                     let lease = Lease {
                         worker: Rc::clone(worker),
                         pod: Arc::clone(&self.connection.pod),
@@ -111,22 +157,28 @@ impl Primary<'_> {
                     };
                     return Ok((response, lease));
                 }
-                Err(Unanswered { unprocessed, error }) => {
+                Err(Unanswered { unprocessed, whole, error }) => {
                     tracing::debug!(endpoint = %key.endpoint, %error, "no answer");
-                    let fault = Fault { reset: error.reset_code().map(u32::from), ..Fault::upstream(Kind::Reset) };
+                    let code = match (protocol, &unprocessed) {
+                        // The client's library may know how to send again what we cannot.
+                        (Protocol::Http2, Some(_)) if error.is_remote() => Some(Reason::REFUSED_STREAM),
+                        _ => error.reset_code(),
+                    };
+                    let fault = Fault { reset: code.map(u32::from), ..Fault::upstream(Kind::Reset) };
                     request = match (unprocessed, copy) {
                         (Some(unprocessed), _) if protocol == Protocol::Http2 => {
-                            tries += 1;
-                            if tries > self.further_tries {
-                                return Err(fault);
-                            }
-                            endpoint = balance::another(endpoints, endpoint, worker.random()).unwrap_or(endpoint);
-                            unprocessed
+                            let unprocessed = if whole { Some(unprocessed) } else { rewound(unprocessed) };
+                            drop((connection, in_flight));
+                            let request = unprocessed.ok_or(fault)?;
+                            endpoint = tries.next(worker, endpoint, true).await.ok_or(fault)?;
+                            request
                         }
                         (Some(unprocessed), _) => unprocessed,
-                        (None, Some(copy)) => copy.into_request(),
-                        _ if self.body.get() == Progress::Broken => return Err(Fault::client(Kind::BrokenBody)),
-                        _ => return Err(fault),
+                        (None, Some(copy)) if again => copy.into_request(RequestBody::again(VecDeque::new())),
+                        _ if self.body.get() == Progress::Broken => {
+                            return Err(Fault::client(Kind::BrokenBody).into());
+                        }
+                        _ => return Err(fault.into()),
                     };
                 }
             }
@@ -143,19 +195,25 @@ impl Primary<'_> {
     }
 }
 
+/// The request from its beginning, if what went out of its body is kept.
+fn rewound(request: Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let (head, body) = request.into_parts();
+    Some(Request::from_parts(head, body.rewound()?))
+}
+
 impl Copy {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        (request.method().is_idempotent() && request.body().is_end_stream()).then(|| Self {
+    fn of(request: &Request<RequestBody>) -> Self {
+        Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
             extensions: request.extensions().clone(),
-        })
+        }
     }
 
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
+    fn into_request(self, body: RequestBody) -> Request<RequestBody> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;

@@ -4,6 +4,7 @@
 
 use std::{
     cell::Cell,
+    collections::VecDeque,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -12,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::replay::{Piece, Replay, Room};
 use crate::{codec::Incoming, patience::UnderWay, shadow::queue::Sink};
 
 /// How far a request's body has come on its way to the endpoint's connection.
@@ -32,6 +34,10 @@ pub type BodyProgress = Rc<Cell<Progress>>;
 /// The client's body on its way to the endpoint.
 pub struct RequestBody<B = Incoming> {
     inner: Option<B>,
+    /// What goes out a second time, before the rest.
+    again: VecDeque<Piece>,
+    /// Keeps what passes.
+    replay: Option<Replay>,
     sinks: Vec<Sink>,
     progress: BodyProgress,
     /// Counts its bytes, if somebody wants to know.
@@ -56,18 +62,47 @@ impl<B: Body<Data = Bytes> + Unpin> RequestBody<B> {
         under_way: Option<UnderWay>,
     ) -> (Self, BodyProgress) {
         let progress = BodyProgress::default();
-        let mut body = Self { inner: Some(inner), sinks, progress: Rc::clone(&progress), counted, under_way };
+        let mut body = Self {
+            inner: Some(inner),
+            again: VecDeque::new(),
+            replay: None,
+            sinks,
+            progress: Rc::clone(&progress),
+            counted,
+            under_way,
+        };
         if body.is_end_stream() {
             body.finish();
         }
         (body, progress)
     }
 
-    /// No body: for a request that is sent a second time.
+    /// From now on what passes is kept, while there is room.
+    pub fn keep(&mut self, room: &Room) -> Replay {
+        self.replay.insert(Replay::new(room)).clone()
+    }
+
+    /// The same body from its beginning, if all that has passed was kept. The shadows have had that already.
     #[must_use]
-    pub fn empty() -> Self {
+    pub fn rewound(mut self) -> Option<Self> {
+        self.again = self.replay.as_ref()?.pieces()?;
+        Some(self)
+    }
+
+    /// For nobody's ears.
+    #[must_use]
+    pub fn without_shadows(mut self) -> Self {
+        self.sinks.clear();
+        self
+    }
+
+    /// A whole body that has passed before: for a request that is sent a second time.
+    #[must_use]
+    pub fn again(pieces: VecDeque<Piece>) -> Self {
         Self {
             inner: None,
+            again: pieces,
+            replay: None,
             sinks: Vec::new(),
             progress: Rc::new(Cell::new(Progress::Sent)),
             counted: None,
@@ -89,12 +124,18 @@ impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(piece) = self.again.pop_front() {
+            return Poll::Ready(Some(Ok(piece.into())));
+        }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(counted), Some(chunk)) = (&self.counted, frame.data_ref()) {
                     counted.set(counted.get() + chunk.len() as u64);
+                }
+                if let Some(replay) = &self.replay {
+                    replay.keep(frame);
                 }
                 for sink in &self.sinks {
                     if let Some(chunk) = frame.data_ref() {
@@ -120,10 +161,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.again.is_empty() && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.inner {
+            _ if !self.again.is_empty() => SizeHint::default(),
+            Some(inner) => inner.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 }

@@ -147,7 +147,7 @@ async fn attempt(
         };
         match result {
             Ok(ended) => return (ended, Some((leash, connection)).filter(|_| !answer.cut)),
-            Err(Unanswered { unprocessed: Some(unsent), .. }) => request = unsent,
+            Err(Unanswered { unprocessed: Some(unsent), whole: true, .. }) => request = unsent,
             Err(_) => return (Ended::Without(Outcome::Reset), None),
         }
     }

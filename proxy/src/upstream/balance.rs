@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::{net::addr::OriginalDst, route::Endpoint};
+use crate::{
+    net::addr::{EndpointAddr, OriginalDst},
+    route::Endpoint,
+};
 
 /// The endpoints of the family of `original`, or all if there is none of it: a client that came over IPv6 is sent on over IPv6 where that
 /// can be. They are ordered by address, IPv4 first, as `control` leaves them.
@@ -30,19 +33,19 @@ pub fn least_request(endpoints: &[Arc<Endpoint>], random: u64) -> Option<&Arc<En
     }
 }
 
-/// An endpoint other than `failed`, if there is one.
+/// An endpoint that was not asked yet; else any but the last of `asked`, if there is one.
 #[must_use]
-pub fn another<'a>(endpoints: &'a [Arc<Endpoint>], failed: &Endpoint, random: u64) -> Option<&'a Arc<Endpoint>> {
+pub fn another<'a>(endpoints: &'a [Arc<Endpoint>], asked: &[EndpointAddr], random: u64) -> Option<&'a Arc<Endpoint>> {
     let count = endpoints.len();
     let start = random as usize % count.max(1);
     let mut others = endpoints.iter().cycle().skip(start).take(count);
-    others.find(|endpoint| endpoint.address != failed.address)
+    let fresh = others.clone().find(|endpoint| !asked.contains(&endpoint.address));
+    fresh.or_else(|| others.find(|endpoint| Some(&endpoint.address) != asked.last()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::addr::EndpointAddr;
 
     fn endpoints(count: u8) -> Vec<Arc<Endpoint>> {
         let address = |last| EndpointAddr(([10, 0, 0, last], 80).into());
@@ -83,9 +86,13 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_twice_in_vain() {
-        let endpoints = endpoints(2);
-        assert_eq!(another(&endpoints, &endpoints[0], 0).unwrap().address, endpoints[1].address);
-        assert!(another(&endpoints[..1], &endpoints[0], 5).is_none());
+        let endpoints = endpoints(3);
+        let asked: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+        for random in 0..3 {
+            assert_eq!(another(&endpoints, &asked[..2], random).unwrap().address, asked[2]);
+            assert_ne!(another(&endpoints, &asked, random).unwrap().address, asked[2]);
+        }
+        assert!(another(&endpoints[..1], &asked[..1], 5).is_none());
         assert!(least_request(&[], 1).is_none());
     }
 }

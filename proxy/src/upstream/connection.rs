@@ -59,8 +59,10 @@ impl Drop for Leash {
 /// A request without an answer.
 #[derive(Debug)]
 pub struct Unanswered<B> {
-    /// The request, if it is provably not processed and still whole.
+    /// The request, if it is provably not processed.
     pub unprocessed: Option<Request<B>>,
+    /// Nothing was taken from its body.
+    pub whole: bool,
     /// What happened.
     pub error: codec::Error,
 }

@@ -40,7 +40,7 @@ impl<B: Body + 'static> Ready<B> {
             Ok(response) => Ok(response.map(Incoming::Http1)),
             Err(mut error) => {
                 let unprocessed = error.take_message().filter(|_| self.reused);
-                Err(Unanswered { unprocessed, error: error.into_error().into() })
+                Err(Unanswered { unprocessed, whole: true, error: error.into_error().into() })
             }
         }
     }

@@ -184,7 +184,7 @@ impl<D: Buf + 'static> Stream<D> {
     /// informational answers, and knows the code if the request is given up.
     ///
     /// # Errors
-    /// If there is none. The request comes back if the endpoint has provably not processed it and nothing of its body was taken.
+    /// If there is none. The request comes back if the endpoint has provably not processed it.
     pub async fn send<B>(
         &mut self,
         request: Request<B>,
@@ -201,7 +201,8 @@ impl<D: Buf + 'static> Stream<D> {
         let (mut answer, out) = match opened {
             Ok((answer, out)) => (answer, Rc::new(RefCell::new(out))),
             Err(error) => {
-                return Err(Unanswered { unprocessed: Some(Request::from_parts(copy, body)), error: error.into() });
+                let unprocessed = Some(Request::from_parts(copy, body));
+                return Err(Unanswered { unprocessed, whole: true, error: error.into() });
             }
         };
         let call = self.call.insert(Call { out: Rc::clone(&out), caller, upload: None, finished: false });
@@ -226,9 +227,9 @@ impl<D: Buf + 'static> Stream<D> {
                 Ok(response.map(Incoming::answer))
             }
             Err(error) => {
-                let body = if is_unprocessed(&error) { upload.untouched() } else { None };
-                let unprocessed = body.map(|body| Request::from_parts(copy, body));
-                Err(Unanswered { unprocessed, error: error.into() })
+                let (body, whole) = upload.into_body();
+                let unprocessed = is_unprocessed(&error).then(|| Request::from_parts(copy, body));
+                Err(Unanswered { unprocessed, whole, error: error.into() })
             }
         }
     }

@@ -4,6 +4,7 @@
 //! repairs, retries or waits beyond the lab's patience.
 
 mod client;
+pub mod frames;
 mod message;
 mod server;
 
