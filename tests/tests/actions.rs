@@ -14,6 +14,7 @@ use integration::{
 fn main() -> ExitCode {
     harness::main(&[
         case!(a_rewritten_prefix_keeps_the_rest_and_the_query).needs(NEEDS),
+        case!(a_pattern_rewrites_the_path_and_never_the_query).needs(NEEDS),
         case!(a_rewritten_host_is_the_shadows_too).needs(NEEDS),
         case!(request_fields_are_removed_set_and_added_once).needs(NEEDS),
         case!(answer_fields_are_changed_for_the_client).needs(NEEDS),
@@ -83,6 +84,24 @@ fn a_rewritten_prefix_keeps_the_rest_and_the_query() -> Result<()> {
     }
     theatre.outcomes(&[("answered", 5)])?;
     theatre.control(b"GET /special/a HTTP/1.1\r\nHost: httpbin:8000\r\n\r\n")?;
+    Ok(())
+}
+
+/// Fails if groups are lost or misplaced, if only the first match is replaced, if the query is looked at, or if the shadow keeps the client's path.
+fn a_pattern_rewrites_the_path_and_never_the_query() -> Result<()> {
+    let rule = r"    rewrite: {uriRegexRewrite: {match: '/([a-z]+)-([0-9]+)', rewrite: '/\2/\1'}}";
+    let theatre = special(&format!("{rule}\n{MIRRORED}")).start()?;
+    let mut wire = theatre.dial()?;
+    for (target, wanted) in [
+        ("/special/user-17?x=/user-18", "/special/17/user?x=/user-18"),
+        ("/special/a-1/b-2", "/special/1/a/2/b"),
+        ("/special/none", "/special/none"),
+        ("/rest/user-17", "/rest/user-17"),
+    ] {
+        let request = |target| format!("GET {target} HTTP/1.1\r\nHoST: httpbin:8000\r\nX-CaSe: 1\r\n\r\n");
+        arrives(&theatre, &mut wire, &request(target), &request(wanted), HOSTS)?;
+    }
+    theatre.outcomes(&[("answered", 4)])?;
     Ok(())
 }
 

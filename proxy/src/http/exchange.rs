@@ -2,7 +2,7 @@
 
 use std::{mem, rc::Rc, sync::Arc};
 
-use http::{Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use super::{
     headers,
     line::Line,
     primary::{Primary, Unsent},
-    request_body::RequestBody,
+    request_body::{Progress, RequestBody},
     respond, tunnel, unread,
 };
 use crate::{
@@ -245,7 +245,12 @@ async fn forward(
     }
     headers::check_answer_coding(response.headers())?;
     let (mut head, body) = response.into_parts();
+    // An endpoint that ends its connection will not read what is left of the request: the client must know that it uploads in vain.
+    let in_vain = lease.body.get() != Progress::Sent && headers::has_token(&head.headers, &header::CONNECTION, "close");
     head.headers = headers::end_to_end(head.headers);
+    if in_vain {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if head.version != Version::HTTP_2 {
         head.version = Version::HTTP_11;
     }
