@@ -16,5 +16,4 @@ pub mod primary;
 pub mod request_body;
 pub mod respond;
 pub mod serve;
-pub mod trailers;
 pub mod tunnel;
