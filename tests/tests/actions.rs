@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         case!(a_direct_answer_leaves_its_connection_open).needs(NEEDS),
         case!(a_long_upload_to_a_direct_answer_is_read_to_its_end).needs(NEEDS),
         case!(a_timeout_ends_the_primary_alone).needs(NEEDS),
+        case!(a_timeout_waits_for_the_request_and_not_for_the_answers_end).needs(NEEDS),
         case!(without_further_tries_a_refused_request_fails).needs(NEEDS),
         case!(rules_look_at_who_asks).needs(NEEDS),
     ])
@@ -252,6 +253,27 @@ fn a_timeout_ends_the_primary_alone() -> Result<()> {
     theatre.v1.recorder.behave(Behaviour::Ok(ANSWER.1.into()));
     from_v1(&wire.exchange(GET)?)?;
     theatre.outcomes(&[("answered", 3)])?;
+    Ok(())
+}
+
+/// Fails if a rule's time runs while the client still uploads, or if an answer that has begun may take as long as it likes: then the client waits for ever.
+fn a_timeout_waits_for_the_request_and_not_for_the_answers_end() -> Result<()> {
+    let theatre = special(&format!("    timeout: 1s\n{MIRRORED}")).start()?;
+    let mut wire = theatre.dial()?;
+    wire.send(b"POST /special HTTP/1.1\r\nHost: httpbin:8000\r\nContent-Length: 2\r\n\r\na")?;
+    // As long as it takes the other connection's request to run out of time.
+    theatre.v1.recorder.behave(Behaviour::Hang);
+    ensure!(theatre.ask(b"GET /special HTTP/1.1\r\nHost: httpbin:8000\r\n\r\n")?.status == 504);
+    theatre.v1.recorder.behave(Behaviour::Ok(ANSWER.1.into()));
+    wire.send(b"b")?;
+    from_v1(&wire.answer()?)?;
+    // Half of an answer is no answer: the client's connection breaks, as the endpoint's would.
+    theatre.v1.recorder.behave(Behaviour::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal".into()));
+    wire.send(b"GET /special HTTP/1.1\r\nHost: httpbin:8000\r\n\r\n")?;
+    ensure!(wire.head()?.starts_with("HTTP/1.1 200 OK\r\n"));
+    ensure!(wire.rest().is_err(), "half of an answer, and then an orderly end");
+    let view = theatre.outcomes(&[("answered", 3)])?;
+    ensure!(view.sum("understudy_faults_total", &[("kind", "answer_timeout")]) == 2.0, "two faults are due");
     Ok(())
 }
 

@@ -11,6 +11,9 @@ pub enum Error {
     /// On an HTTP/2 stream.
     #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// The time that a rule gives it is over.
+    #[error("the rule's time for the answer is over")]
+    Late,
 }
 
 impl Error {
@@ -30,7 +33,7 @@ pub trait ResetCode {
 impl ResetCode for Error {
     fn reset_code(&self) -> Option<Reason> {
         match self {
-            Self::Http1(_) => None,
+            Self::Http1(_) | Self::Late => None,
             Self::Http2(error) => error.reset_code(),
         }
     }

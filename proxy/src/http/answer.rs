@@ -14,12 +14,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
+    deadline::Deadline,
     line::Line,
     request_body::{BodyProgress, Progress, RequestBody},
 };
 use crate::{
     codec::{self, Incoming, trailers::Trailers},
     enrol::EnrolledPod,
+    fault::{Fault, Kind},
     patience::UnderWay,
     route::endpoint::InFlight,
     upstream::{
@@ -57,6 +59,8 @@ enum Source {
     Upstream {
         body: Incoming,
         lease: Option<Lease>,
+        /// When the rule wants its end.
+        deadline: Option<Deadline>,
         /// The end was seen; a chunked body does not say so by itself.
         ended: bool,
     },
@@ -82,8 +86,8 @@ pub struct AnswerBody {
 impl AnswerBody {
     /// The endpoint's answer.
     #[must_use]
-    pub fn upstream(body: Incoming, lease: Lease) -> Self {
-        Self { source: Source::Upstream { body, lease: Some(lease), ended: false }, end: None }
+    pub fn upstream(body: Incoming, lease: Lease, deadline: Option<Deadline>) -> Self {
+        Self { source: Source::Upstream { body, lease: Some(lease), deadline, ended: false }, end: None }
     }
 
     /// Our own words.
@@ -111,7 +115,16 @@ impl Body for AnswerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, codec::Error>>> {
         let this = &mut *self;
         let frame = match &mut this.source {
-            Source::Upstream { body, ended, .. } => {
+            Source::Upstream { body, lease, deadline, ended } => {
+                if let Some(late) = deadline
+                    && Pin::new(late).poll(cx).is_ready()
+                {
+                    *deadline = None;
+                    if let Some(lease) = lease {
+                        lease.worker.fault(Fault::upstream(Kind::AnswerTimeout));
+                    }
+                    return Poll::Ready(Some(Err(codec::Error::Late)));
+                }
                 let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
                 // hyper asks no further after trailers.
                 *ended |= frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
@@ -146,7 +159,7 @@ impl Body for AnswerBody {
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
-        if let Source::Upstream { body, lease, ended } = &mut self.source
+        if let Source::Upstream { body, lease, ended, .. } = &mut self.source
             && (*ended || body.is_end_stream())
             && let Some(lease) = lease.take()
         {

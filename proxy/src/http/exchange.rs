@@ -1,14 +1,14 @@
 //! One request: choose, send the primary, let the shadows start, answer. The only place that knows both the primary and its shadows.
 
-use std::{mem, rc::Rc, sync::Arc};
+use std::{mem, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
 
 use super::{
     answer::{AnswerBody, End},
+    deadline::Deadline,
     headers,
     line::Line,
     primary::{Primary, Unsent},
@@ -90,7 +90,8 @@ async fn onward(
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let endpoint = Arc::new(Endpoint::new(EndpointAddr(connection.original.0), "".into()));
-    forward(connection, head, body, &[endpoint], 0, Vec::new(), Shadows::default(), line).await
+    let way = Way { endpoints: &[endpoint], further_tries: 0, timeout: None };
+    forward(connection, head, body, way, Vec::new(), Shadows::default(), line).await
 }
 
 async fn ruled(
@@ -159,12 +160,8 @@ async fn steer(
         }
     };
     target.edit(&mut head, action.path.as_ref(), matched);
-    let sent = forward(connection, head, body, endpoints, action.further_tries, sinks, shadows, line);
-    let mut response = match action.timeout {
-        None => sent.await?,
-        // What has been launched lives on: a shadow has a timeout of its own.
-        Some(limit) => timeout(limit, sent).await.map_err(|_| Fault::upstream(Kind::AnswerTimeout))??,
-    };
+    let way = Way { endpoints, further_tries: action.further_tries, timeout: action.timeout };
+    let mut response = forward(connection, head, body, way, sinks, shadows, line).await?;
     target.edit_answer(response.headers_mut());
     Ok(response)
 }
@@ -193,18 +190,25 @@ pub(super) fn is_tunnel(head: &Parts) -> bool {
     head.method == Method::CONNECT || headers::wants_upgrade(head.version, &head.headers).is_some()
 }
 
-/// Sends the request to one of `endpoints`; the shadows start when its head has been written.
-#[expect(clippy::too_many_arguments, reason = "two callers; a request with its shadows is made of so much")]
+/// Where a request goes, and with how much patience.
+struct Way<'a> {
+    /// Not empty.
+    endpoints: &'a [Arc<Endpoint>],
+    further_tries: u32,
+    timeout: Option<Duration>,
+}
+
+/// Sends the request on its way; the shadows start when its head has been written.
 async fn forward(
     connection: &Rc<Connection>,
     mut head: Parts,
     body: Incoming,
-    endpoints: &[Arc<Endpoint>],
-    further_tries: u32,
+    way: Way<'_>,
     sinks: Vec<Sink>,
     mut shadows: Shadows,
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
+    let Way { endpoints, further_tries, timeout } = way;
     let tunnel = is_tunnel(&head);
     let reads_on = unread::is_wanted(&head);
     let is_connect = head.method == Method::CONNECT;
@@ -216,16 +220,24 @@ async fn forward(
     let (mut body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let replay =
         (further_tries > 0 && head.version == Version::HTTP_2 && !tunnel).then(|| body.keep(&connection.worker.replay));
+    let mut deadline = timeout.map(|limit| Deadline::new(limit, Rc::clone(&progress)));
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
-    let sent = primary
-        .send(request, || {
-            if let Some(head) = &copy {
-                let origin = line.origin(connection);
-                shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));
-            }
-        })
-        .await;
+    let sending = primary.send(request, || {
+        if let Some(head) = &copy {
+            let origin = line.origin(connection);
+            shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));
+        }
+    });
+    let sent = match &mut deadline {
+        None => sending.await,
+        // What has been launched lives on: a shadow has a timeout of its own.
+        Some(deadline) => tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = deadline => Err(Unsent { fault: Fault::upstream(Kind::AnswerTimeout), body: None }),
+        },
+    };
     let (response, lease) = sent.map_err(|Unsent { fault, body }| {
         // A client that broke off has cancelled its shadows, launched or not.
         if fault.side != Side::Client {
@@ -254,7 +266,7 @@ async fn forward(
     if head.version != Version::HTTP_2 {
         head.version = Version::HTTP_11;
     }
-    Ok(Response::from_parts(head, AnswerBody::upstream(body, lease)))
+    Ok(Response::from_parts(head, AnswerBody::upstream(body, lease, deadline)))
 }
 
 /// What an intermediary has to change in a request's head, and no more. A tunnel has a connection of its own, so nothing of its head belongs to

@@ -4,10 +4,11 @@
 //! end-to-end; a wait for a shadow.
 //!
 //! `serve` runs the codec on one connection, `exchange` handles one request, `headers` takes out what
-//! is hop-by-hop, `request_body` feeds the shadows, `replay` keeps what may have to be sent again, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe (`tries`), `answer` carries the response home, `line` is its access log entry, `tunnel` switches protocols, `unread` is what nobody wants of a body, `respond` speaks for
+//! is hop-by-hop, `request_body` feeds the shadows, `replay` keeps what may have to be sent again, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe (`tries`), `answer` carries the response home, `deadline` is a rule's timeout, `line` is its access log entry, `tunnel` switches protocols, `unread` is what nobody wants of a body, `respond` speaks for
 //! ourselves.
 
 pub mod answer;
+pub mod deadline;
 pub mod exchange;
 pub mod headers;
 pub mod interim;

@@ -3,11 +3,12 @@
 //! Never: waits for a shadow. The client's pace and the endpoint's flow control are the only ones that count.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -28,8 +29,42 @@ pub enum Progress {
     Broken,
 }
 
-/// The progress, shared with whoever needs to know in the end.
-pub type BodyProgress = Rc<Cell<Progress>>;
+/// The progress, shared with whoever needs to know.
+pub type BodyProgress = Rc<Reached>;
+
+/// How far a body has come.
+#[derive(Debug, Default)]
+pub struct Reached {
+    progress: Cell<Progress>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Reached {
+    /// How far.
+    #[must_use]
+    pub fn get(&self) -> Progress {
+        self.progress.get()
+    }
+
+    /// Resolves when all has been handed over. One may wait.
+    pub async fn sent(&self) {
+        poll_fn(|cx| {
+            if self.get() == Progress::Sent {
+                return Poll::Ready(());
+            }
+            self.waiting.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn set(&self, progress: Progress) {
+        self.progress.set(progress);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
 
 /// The client's body on its way to the endpoint.
 pub struct RequestBody<B = Incoming> {
@@ -99,15 +134,9 @@ impl<B: Body<Data = Bytes> + Unpin> RequestBody<B> {
     /// A whole body that has passed before: for a request that is sent a second time.
     #[must_use]
     pub fn again(pieces: VecDeque<Piece>) -> Self {
-        Self {
-            inner: None,
-            again: pieces,
-            replay: None,
-            sinks: Vec::new(),
-            progress: Rc::new(Cell::new(Progress::Sent)),
-            counted: None,
-            under_way: None,
-        }
+        let progress = BodyProgress::default();
+        progress.set(Progress::Sent);
+        Self { inner: None, again: pieces, replay: None, sinks: Vec::new(), progress, counted: None, under_way: None }
     }
 
     fn finish(&mut self) {
