@@ -21,7 +21,7 @@ use crate::{Phase, rounds::LIMITS, state::State};
 /// Idle connections go within the final wait; all else is as it is by default, but for the black hole.
 pub(crate) const ARGS: [&str; 4] = ["--connect-timeout", "2s", "--upstream-idle-timeout", "5s"];
 /// As many as keep two CPUs busy.
-const LOAD: Load = Load { connections: 32, pace: None, requests: None, small: false };
+const LOAD: Load = Load { connections: 24, streams: 8, pace: None, requests: None, small: false };
 const STEP: Duration = Duration::from_secs(5);
 /// In the warm-up every fault is met once, so that what is allocated once is allocated.
 const WARM_UP: Duration = Duration::from_secs(2);

@@ -27,7 +27,9 @@ pub(crate) const SHED: [&str; 4] = ["shed_concurrency", "shed_memory", "shed_ove
 const BOUNDS: [(f64, f64); 2] = [(0.5, 1.25), (0.99, 1.5)];
 /// A difference that two processes taking turns on one CPU make by themselves, microseconds.
 const RESOLUTION: f64 = 1000.0;
-const CONNECTIONS: u32 = 8;
+/// Lanes of each protocol.
+const CONNECTIONS: u32 = 6;
+const STREAMS: u32 = 2;
 const ROUND: Duration = Duration::from_secs(2);
 
 /// One quantile of one kind of request, over all rounds.
@@ -91,13 +93,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Plays every fault and prints its row.
 pub(crate) fn play(world: &World, faults: &[Fault], rounds: usize, rate: u32) -> Result<Phase> {
-    let pace = Duration::from_secs(1) * CONNECTIONS / rate;
+    let pace = Duration::from_secs(1) * (CONNECTIONS + STREAMS) / rate;
     let requests = ROUND.as_millis() / pace.as_millis().max(1);
-    let load =
-        Load { connections: CONNECTIONS.into(), pace: Some(pace), requests: Some(requests as u64), small: false };
+    let load = Load {
+        connections: CONNECTIONS.into(),
+        streams: STREAMS.into(),
+        pace: Some(pace),
+        requests: Some(requests as u64),
+        small: false,
+    };
     println!(
-        "\nmatrix: {rounds} rounds of {} s with a healthy v2 and {rounds} with each fault, in turns; {rate} requests/s on {CONNECTIONS} connections, a fifth of \
-         them uploads (64 KiB and 1 MiB)\nµs: median of rounds healthy, faulty, their ratio, [lowest–highest ratio of neighbours]; bounds: p50 {} and p99 {}, \
+        "\nmatrix: {rounds} rounds of {} s with a healthy v2 and {rounds} with each fault, in turns; {rate} requests/s on {CONNECTIONS} connections of HTTP/1.1 \
+         and {STREAMS} streams of HTTP/2, a fifth of them uploads (64 KiB and 1 MiB)\nµs: median of rounds healthy, faulty, their ratio, [lowest–highest ratio of neighbours]; bounds: p50 {} and p99 {}, \
          or {RESOLUTION} µs more, broken if neighbours say so too",
         ROUND.as_secs(),
         BOUNDS[0].1,
