@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use integration::{
     fault_matrix::{Fault, Usage, World},
     in_kernel::InKernel,
@@ -44,10 +44,12 @@ impl State {
         let pid = world.agent.pid();
         let kernel = InKernel::of(pid)?;
         let metrics = world.agent.metrics()?;
+        let tasks = metrics.sum("understudy_worker_tasks", &[]);
+        ensure!(tasks > 0.0, "the agent does not count its tasks");
         let gauges = ["understudy_connections_open", "understudy_shadows_active", "understudy_shadow_buffered_bytes"];
         Ok(Self {
             usage: Usage::of(pid)?,
-            tasks: metrics.sum("understudy_worker_tasks", &[]),
+            tasks,
             origins: kernel.origins()?,
             netns: kernel.netns()?.keys().count(),
             client: Sockets::of(world.client.netns())?,
