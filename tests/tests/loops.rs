@@ -55,7 +55,7 @@ fn a_v2_that_asks_on_is_not_mirrored_again() -> Result<()> {
     let v2 = Script::start(theatre.v2.pod.netns(), theatre.v2.address(PORT), move |mut wire| {
         loop {
             let asked = wire.head()?.replace("httpbin-shadow", "httpbin");
-            let on = integration::netns::run_in(&netns, || Ok(std::net::TcpStream::connect(VIP)?))?;
+            let on = integration::netns::run_in(&netns, || Ok(TcpStream::connect(VIP)?))?;
             let answer = Wire::over(on)?.exchange(asked.as_bytes())?;
             wire.send(answer.head.as_bytes())?;
             wire.send(&answer.body)?;
