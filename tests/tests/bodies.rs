@@ -92,7 +92,10 @@ fn trailers_reach_every_mirror() -> Result<()> {
         for (who, actor) in [("v1", &theatre.v1), ("v2", &theatre.v2), ("v3", &theatre.native)] {
             let got = actor.recorder.wait_for(number + 1)?.remove(number);
             let end = String::from_utf8_lossy(&got.raw_body).to_lowercase();
-            ensure!(end == format!("5\r\nhello\r\n0\r\n{}\r\n", trailers.to_lowercase()), "{who} got {end:?} of request {number}");
+            ensure!(
+                end == format!("5\r\nhello\r\n0\r\n{}\r\n", trailers.to_lowercase()),
+                "{who} got {end:?} of request {number}"
+            );
         }
     }
     theatre.outcomes(&[("answered", 4)])?;
