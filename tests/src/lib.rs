@@ -10,6 +10,8 @@
 
 pub mod access_log;
 pub mod agent;
+#[cfg(test)]
+mod cases;
 pub mod cgroups;
 pub mod client;
 pub mod cluster_ip;

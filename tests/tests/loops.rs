@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    Behaviour, MetricsView, Pod, Recorder, Theatre, case, harness, manifests,
+    Behaviour, MetricsView, Pod, Recorder, Script, Theatre, Wire, case, harness, manifests,
     theatre::{GET, MIRROR, NEEDS, PORT, ROUTE, Setting, VIP, from_v1, rules, whole},
     wait::PATIENCE,
 };
@@ -17,6 +17,7 @@ use integration::{
 fn main() -> ExitCode {
     harness::main(&[
         case!(a_mirror_to_the_same_service_ends_there).needs(NEEDS),
+        case!(a_v2_that_asks_on_is_not_mirrored_again).needs(NEEDS),
         case!(the_original_destination_is_not_captured_again).needs(NEEDS),
         case!(a_client_may_be_its_own_v1).needs(NEEDS),
         case!(nobody_gets_through_by_the_listener_itself).needs(NEEDS),
@@ -38,6 +39,37 @@ fn a_mirror_to_the_same_service_ends_there() -> Result<()> {
     let all: usize = [&theatre.v1, &theatre.v2, &theatre.native].iter().map(|actor| actor.recorder.count()).sum();
     ensure!(all == 40, "20 requests and their shadows made {all}");
     ensure!(kind(&view, "http") == 1, "{} captured connections for one client's", kind(&view, "http"));
+    Ok(())
+}
+
+/// M3: v2 is a captured client itself and passes on what it gets to the service whose shadow it was. Fails if the marker is not looked for, or gets
+/// lost on the way to v2: then one request would go round and round.
+fn a_v2_that_asks_on_is_not_mirrored_again() -> Result<()> {
+    let mut theatre = Setting::new(MIRROR).v2_port_free().start()?;
+    let world = fs::read_to_string(theatre.manifests.path().join("world.yaml"))?;
+    let (disabled, enrolled) = [false, true].map(|on| manifests::pod(&theatre.v2.pod, "mirror", on)).into();
+    ensure!(world.contains(&disabled), "the manifest is written otherwise");
+    theatre.agent.changed(|| theatre.manifests.apply("world.yaml", &world.replace(&disabled, &enrolled)))?;
+    theatre.agent.wait_ready()?;
+    let netns = theatre.v2.pod.netns().path();
+    let v2 = Script::start(theatre.v2.pod.netns(), theatre.v2.address(PORT), move |mut wire| {
+        loop {
+            let asked = wire.head()?.replace("httpbin-shadow", "httpbin");
+            let on = integration::netns::run_in(&netns, || Ok(TcpStream::connect(VIP)?))?;
+            let answer = Wire::over(on)?.exchange(asked.as_bytes())?;
+            wire.send(answer.head.as_bytes())?;
+            wire.send(&answer.body)?;
+        }
+    })?;
+    let mut wire = theatre.dial()?;
+    for _ in 0..5 {
+        from_v1(&wire.exchange(GET)?)?;
+    }
+    let view = theatre.outcomes(&[("answered", 5), ("loop", 5)])?;
+    ensure!(kind(&view, "http") == 1 + 5, "v2 was not captured: {:?}", view.lines("understudy_conn"));
+    ensure!(theatre.v1.recorder.count() == 10 && v2.accepted() <= 5, "{} requests at v1", theatre.v1.recorder.count());
+    let marked = |r: &&integration::Recorded| r.header("x-understudy-shadow").is_some();
+    ensure!(theatre.v1.recorder.requests().iter().filter(marked).count() == 5);
     Ok(())
 }
 
@@ -74,7 +106,7 @@ fn a_client_may_be_its_own_v1() -> Result<()> {
         theatre.manifests.apply("virtual-service.yaml", &rules("httpbin", &MIRROR.replace("subset: v1", "subset: own")))
     })?;
     theatre.agent.wait_ready()?;
-    let mut wire = integration::Wire::connect(&own, VIP)?;
+    let mut wire = Wire::connect(&own, VIP)?;
     for _ in 0..5 {
         ensure!(wire.exchange(GET)?.text() == "own");
     }
@@ -83,7 +115,7 @@ fn a_client_may_be_its_own_v1() -> Result<()> {
     ensure!(recorder.requests().iter().all(|r| r.peer.ip() == own.v4()), "from {:?}", recorder.peers());
     ensure!(kind(&view, "http") == 1, "{} captured connections for one client's", kind(&view, "http"));
     // To itself by its own address it goes as ever, with the bytes that it sends.
-    let mut direct = integration::Wire::connect(&own, (own.v4(), PORT).into())?;
+    let mut direct = Wire::connect(&own, (own.v4(), PORT).into())?;
     ensure!(direct.exchange(GET)?.text() == "own");
     ensure!(recorder.requests()[5].head == GET && kind(&theatre.agent.metrics()?, "http") == 1);
     Ok(())

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         case!(a_broken_file_keeps_the_last_good_state).needs(NEEDS),
         case!(a_broken_object_leaves_the_others_alone).needs(NEEDS),
         case!(a_removed_mirror_stops_at_once_under_load).needs(NEEDS),
+        case!(a_primary_waits_for_its_subset).needs(NEEDS),
         case!(a_folder_of_swapped_symlinks_is_followed).needs(NEEDS),
         case!(counters_live_on_through_reloads).needs(NEEDS),
     ])
@@ -166,6 +167,25 @@ fn a_removed_mirror_stops_at_once_under_load() -> Result<()> {
     ensure!(whole(view.outcome("answered")) == whole(view.candidates()), "{:?}", view.lines("understudy_shadow_"));
     ensure!(theatre.v1.recorder.count() == sent && theatre.native.recorder.count() == 0, "a request went astray");
     ensure!(theatre.v2.recorder.count() == whole(view.candidates()));
+    Ok(())
+}
+
+/// As in the task, where the DestinationRule comes after the VirtualService that names its subset. Fails if a reference is resolved when its rule
+/// changes instead of when anything does, or if a primary that leads nowhere is mirrored.
+fn a_primary_waits_for_its_subset() -> Result<()> {
+    let theatre = Setting::new(&MIRROR.replace("subset: v1", "subset: late")).start()?;
+    let mut wire = theatre.dial()?;
+    let late = "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: late, namespace: mirror}, \
+        spec: {host: httpbin, subsets: [{name: late, labels: {version: v1}}]}}\n";
+    for round in 1..=2 {
+        ensure!(wire.exchange(GET)?.status == 503, "a subset that nobody defines has an endpoint");
+        theatre.outcomes(&[("not_mirrorable", round), ("answered", round - 1)])?;
+        theatre.agent.changed(|| theatre.manifests.apply("late.yaml", late))?;
+        from_v1(&wire.exchange(GET)?)?;
+        theatre.outcomes(&[("not_mirrorable", round), ("answered", round)])?;
+        theatre.agent.changed(|| theatre.manifests.delete("late.yaml"))?;
+    }
+    ensure!(theatre.native.recorder.count() == 0, "a request went past its rule");
     Ok(())
 }
 
