@@ -19,7 +19,7 @@ use std::{
 use tokio::{
     sync::mpsc,
     task::LocalSet,
-    time::{interval, sleep},
+    time::{interval, sleep, timeout},
 };
 
 use crate::{
@@ -34,17 +34,19 @@ const TICK: Duration = Duration::from_millis(100);
 const TICKS_BETWEEN_EVICTIONS: u64 = 100;
 /// A worker that has not ticked for this long is stuck; the heartbeat stops.
 const LATE: Duration = Duration::from_millis(400);
+/// How often it is looked whether the workers have ended.
+const LOOK: Duration = Duration::from_millis(1);
 
 type Job = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 
-/// The way to a worker.
+/// The way to a worker: jobs, and at last nothing.
 #[derive(Clone, Debug)]
-pub struct WorkerHandle(mpsc::UnboundedSender<Job>);
+pub struct WorkerHandle(mpsc::UnboundedSender<Option<Job>>);
 
 impl WorkerHandle {
     /// Runs `job` on the worker's thread, where it may spawn local tasks. Lost if the worker has stopped.
     pub fn run(&self, job: impl FnOnce(&Rc<Worker>) + Send + 'static) {
-        let _ = self.0.send(Box::new(job));
+        let _ = self.0.send(Some(Box::new(job)));
     }
 }
 
@@ -52,6 +54,7 @@ impl WorkerHandle {
 #[derive(Debug)]
 pub struct Workers {
     handles: Arc<[WorkerHandle]>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 /// When each worker ticked last, `CLOCK_MONOTONIC` nanoseconds. The slowest one counts: a single stuck worker holds connections of every pod.
@@ -82,12 +85,16 @@ impl Workers {
         heartbeat.beat().map_err(io::Error::other)?;
         let mut beat = Some(heartbeat);
         let mut handles = Vec::with_capacity(origins.len());
+        let mut threads = Vec::with_capacity(origins.len());
         for (index, origins) in origins.into_iter().enumerate() {
             let (sender, jobs) = mpsc::unbounded_channel();
             let (shared, pulse, lags) = (shared.clone(), Arc::clone(&pulse), Arc::clone(&lags));
             let beat = beat.take();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            let thread = thread.spawn(move || {
+                // What is dropped at the end is dropped inside its runtime.
+                let _inside = runtime.enter();
                 let worker = Rc::new(Worker::new(index, shared, origins, seed()));
                 let local = LocalSet::new();
                 local.spawn_local(tick(Rc::clone(&worker), pulse, beat));
@@ -95,8 +102,9 @@ impl Workers {
                 local.block_on(&runtime, work(worker, jobs));
             })?;
             handles.push(WorkerHandle(sender));
+            threads.push(thread);
         }
-        Ok(Self { handles: handles.into() })
+        Ok(Self { handles: handles.into(), threads })
     }
 
     /// The ways to all workers, by number.
@@ -104,10 +112,24 @@ impl Workers {
     pub fn handles(&self) -> Arc<[WorkerHandle]> {
         Arc::clone(&self.handles)
     }
+
+    /// Ends them, with everything that is still under way on them: what is dropped says its last word in counters and logs. Waits until they have
+    /// ended, or the patience is over (a worker is stuck).
+    pub async fn end(self, patience: Duration) {
+        for WorkerHandle(jobs) in &*self.handles {
+            let _ = jobs.send(None);
+        }
+        let all_ended = async {
+            while !self.threads.iter().all(thread::JoinHandle::is_finished) {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(patience, all_ended).await;
+    }
 }
 
-async fn work(worker: Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(job) = jobs.recv().await {
+async fn work(worker: Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Option<Job>>) {
+    while let Some(Some(job)) = jobs.recv().await {
         job(&worker);
     }
 }

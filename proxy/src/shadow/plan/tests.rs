@@ -4,7 +4,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::*;
 use crate::{
     net::addr::EndpointAddr,
-    observe::metrics::{Metrics, MirrorLabels},
+    observe::{
+        access_log::RequestIds,
+        metrics::{Metrics, MirrorLabels},
+    },
     route::{Destination, Methods, ShadowSettings},
     shadow::sample::WHOLE,
 };
@@ -59,7 +62,8 @@ fn head(method: Method) -> Parts {
 
 fn candidate(head: &Parts) -> Candidate<'_> {
     let chances = Chances { request: 0, connection: 0, source: [10, 244, 1, 10].into() };
-    Candidate { is_shadow: false, not_mirrorable: false, is_overload: false, head, chances }
+    let identity = Identity { request: RequestIds::new(0).next(), trace: None };
+    Candidate { is_shadow: false, not_mirrorable: false, is_overload: false, head, chances, identity, tie: None }
 }
 
 fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate<'_>) -> (Shadows, Vec<Sink>) {
