@@ -67,7 +67,7 @@ impl Slot {
                 },
             };
             fence(Ordering::Acquire);
-            if version % 2 == 0 && self.version.load(Ordering::Relaxed) == version {
+            if version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version {
                 return Some(example);
             }
             std::hint::spin_loop();
