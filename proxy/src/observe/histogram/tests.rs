@@ -124,46 +124,36 @@ fn an_example_stays_for_a_second() {
     }
 }
 
-/// Writers that write at every turn, and a reader that sees no mixture of two. Fails if the reader does not compare versions, and counts stay exact
-/// whoever counts at once.
+/// Writers that write at every turn, and a reader that must see no mixture of two, until it has seen a thousand. Fails if the reader does not
+/// compare versions; counts stay exact whoever counts at once.
 #[test]
 fn concurrent_writers_lose_no_count_and_tear_no_example() {
-    const WRITERS: u64 = 4;
-    const EACH: u64 = 50_000;
-    let histogram = Histogram::default();
-    let done = AtomicBool::new(false);
-    let (histogram, done) = (&histogram, &done);
-    let seen = thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                scope.spawn(move || {
-                    for turn in 0..EACH {
-                        // All parts of an example are the same number; each is more than a second after the others.
-                        let number = 1 + turn * WRITERS + writer;
-                        let micros = Duration::from_micros(number % 500);
-                        histogram.observe(micros, number * SECOND, whose(number));
-                    }
-                })
-            })
-            .collect();
-        let reader = scope.spawn(move || {
-            let mut seen = 0;
-            while !done.load(Ordering::Relaxed) {
-                let Some(example) = histogram.buckets[0].example.read() else { continue };
-                let number = example.at / SECOND;
-                assert_eq!(example, Example { at: number * SECOND, micros: number % 500, whose: whose(number) });
-                seen += 1;
-            }
-            seen
-        });
-        for writer in writers {
-            writer.join().unwrap();
+    let (histogram, next, done) = (&Histogram::default(), &AtomicU64::new(1), &AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // All parts of an example come from one number; each is a second after the one before.
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    histogram.observe(Duration::from_micros(number % 500), number * SECOND, whose(number));
+                }
+            });
         }
+        let (mut last, mut seen, mut torn) = (None, 0, None);
+        while seen < 1000 && torn.is_none() {
+            let example = histogram.buckets[0].example.read();
+            let Some(read) = example.filter(|_| example != last) else { continue };
+            let number = read.at / SECOND;
+            let whole = Example { at: number * SECOND, micros: number % 500, whose: whose(number) };
+            torn = (read != whole).then_some(read);
+            (last, seen) = (example, seen + 1);
+        }
+        // Before anything fails: the writers wait for it.
         done.store(true, Ordering::Relaxed);
-        reader.join().unwrap()
+        assert_eq!(torn, None);
     });
-    assert!(seen > 0);
-    assert_eq!(counts(histogram)[0], WRITERS * EACH);
-    let sum: u64 = (1..=WRITERS * EACH).map(|number| number % 500).sum();
+    let observed = next.load(Ordering::Relaxed) - 1;
+    assert_eq!(counts(histogram)[0], observed);
+    let sum: u64 = (1..=observed).map(|number| number % 500).sum();
     assert_eq!(histogram.sum.load(Ordering::Relaxed), sum);
 }
