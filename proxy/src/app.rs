@@ -128,7 +128,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     stop.cancel();
     let (enrolment, metrics) = control.into_parts();
     drain::drain(
-        drain::Running { capture, enrolment, metrics, shared, log },
+        drain::Running { capture, enrolment, workers, metrics, shared, log },
         settings.data.drain_timeout,
         &mut signals,
     )

@@ -132,7 +132,7 @@ pub struct OutsideArgs {
     /// Where /metrics, /livez and /readyz listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15090", env = "UNDERSTUDY_METRICS_ADDR")]
     pub metrics_addr: SocketAddr,
-    /// Write a line for each primary and each shadow to this file; `-` is standard output
+    /// Write a line for each primary and each mirror of its rule to this file; `-` is standard output
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
 }

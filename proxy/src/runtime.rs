@@ -21,7 +21,7 @@ use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
     task::spawn_local,
-    time::{interval, sleep},
+    time::{interval, sleep, timeout},
 };
 
 use crate::{
@@ -39,17 +39,19 @@ const TICK: Duration = Duration::from_millis(100);
 const TICKS_BETWEEN_EVICTIONS: u64 = 100;
 /// A worker that has not ticked for this long is stuck; the heartbeat stops.
 const LATE: Duration = Duration::from_millis(400);
+/// How often it is looked whether the workers have ended.
+const LOOK: Duration = Duration::from_millis(1);
 
 type Job = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 
-/// The way to a worker.
+/// The way to a worker: jobs, and at last nothing.
 #[derive(Clone, Debug)]
-pub struct WorkerHandle(mpsc::UnboundedSender<Job>);
+pub struct WorkerHandle(mpsc::UnboundedSender<Option<Job>>);
 
 impl WorkerHandle {
     /// Runs `job` on the worker's thread, where it may spawn local tasks. Lost if the worker has stopped.
     pub fn run(&self, job: impl FnOnce(&Rc<Worker>) + Send + 'static) {
-        let _ = self.0.send(Box::new(job));
+        let _ = self.0.send(Some(Box::new(job)));
     }
 }
 
@@ -57,6 +59,7 @@ impl WorkerHandle {
 #[derive(Debug)]
 pub struct Workers {
     handles: Arc<[WorkerHandle]>,
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 /// When each worker ticked last, `CLOCK_MONOTONIC` nanoseconds. The slowest one counts: a single stuck worker holds connections of every pod.
@@ -88,12 +91,14 @@ impl Workers {
         heartbeat.beat().map_err(io::Error::other)?;
         let mut beat = Some(heartbeat);
         let (mut handles, mut tasks) = (Vec::with_capacity(origins.len()), Vec::with_capacity(origins.len()));
+        let mut threads = Vec::with_capacity(handles.capacity());
         for (index, origins) in origins.into_iter().enumerate() {
             let (sender, jobs) = mpsc::unbounded_channel();
             let (shared, pulse, lags) = (shared.clone(), Arc::clone(&pulse), Arc::clone(&lags));
             let beat = beat.take();
             let (report, ready) = sync_channel(1);
-            thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            let thread = thread.spawn(move || {
                 // A runtime of local tasks belongs to the thread that makes it.
                 let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                     Ok(runtime) => runtime,
@@ -112,9 +117,10 @@ impl Workers {
             })?;
             tasks.push(ready.recv().map_err(io::Error::other)??);
             handles.push(WorkerHandle(sender));
+            threads.push(thread);
         }
         metrics.register_collector(WorkerTasks(tasks));
-        Ok(Self { handles: handles.into() })
+        Ok(Self { handles: handles.into(), threads })
     }
 
     /// The ways to all workers, by number.
@@ -122,10 +128,24 @@ impl Workers {
     pub fn handles(&self) -> Arc<[WorkerHandle]> {
         Arc::clone(&self.handles)
     }
+
+    /// Ends them, with everything that is still under way on them: what is dropped says its last word in counters and logs. Waits until they have
+    /// ended, or the patience is over (a worker is stuck).
+    pub async fn end(self, patience: Duration) {
+        for WorkerHandle(jobs) in &*self.handles {
+            let _ = jobs.send(None);
+        }
+        let all_ended = async {
+            while !self.threads.iter().all(thread::JoinHandle::is_finished) {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(patience, all_ended).await;
+    }
 }
 
-async fn work(worker: &Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(job) = jobs.recv().await {
+async fn work(worker: &Rc<Worker>, mut jobs: mpsc::UnboundedReceiver<Option<Job>>) {
+    while let Some(Some(job)) = jobs.recv().await {
         job(worker);
     }
 }

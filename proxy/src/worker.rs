@@ -46,7 +46,7 @@ pub struct Shared {
     pub limits: Limits,
     /// Source of counters.
     pub metrics: Arc<Metrics>,
-    /// One line per primary and per shadow, if wanted.
+    /// One line per primary and per candidate of a mirror, if wanted.
     pub log: AccessLog,
     /// Hosts whose traffic nobody can read.
     pub tls_hosts: TlsHosts,

@@ -147,6 +147,8 @@ mod tests {
 understudy_shadow_candidates_total{namespace="mirror",service="httpbin",rule="a \"b\"}",mirror="0"} 3
 understudy_shadow_requests_total{namespace="mirror",service="httpbin",rule="a \"b\"}",mirror="0",destination="v2",outcome="answered",code="2xx"} 2
 understudy_shadow_requests_total{namespace="mirror",service="httpbin",rule="a \"b\"}",mirror="0",destination="v2",outcome="timeout",code=""} 1 1700000000
+understudy_request_duration_seconds_bucket{namespace="mirror",service="httpbin",rule="r",le="0.0005"} 4 # {request_id="00000000000000ab",trace_id="0af7651916cd43dd8448eb211c80319c"} 0.0004 1700000000.123
+understudy_request_duration_seconds_bucket{namespace="mirror",service="httpbin",rule="r",le="0.001"} 5 # {request_id="00000000000000ac"} 0.0009
 understudy_config_generation 7
 # EOF
 "#;
@@ -157,6 +159,15 @@ understudy_config_generation 7
         assert!((view.sum("understudy_shadow_candidates_total", &[("rule", "a \"b\"}")]) - 3.0).abs() < f64::EPSILON);
         assert!((view.outcome("answered") - 2.0).abs() < f64::EPSILON);
         assert!((view.generation() - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn exemplars_are_no_part_of_the_value() {
+        let view = MetricsView::parse(TEXT);
+        for (bound, count) in [("0.0005", 4.0), ("0.001", 5.0)] {
+            let counted = view.sum("understudy_request_duration_seconds_bucket", &[("le", bound)]);
+            assert!((counted - count).abs() < f64::EPSILON, "{counted}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const JSON: &str = "application/json";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const MAX_BODY: usize = 1024;
 
-const PROBES: &str = "/metrics       counters and gauges, OpenMetrics text
+const PROBES: &str = "/metrics       counters, gauges and histograms with exemplars, OpenMetrics text
 /livez         200 while the process answers
 /readyz        200 if it captures as configured, else 503 and what is missing
 ";

@@ -12,11 +12,14 @@ use crate::{
     capture::Capture,
     enrol::Enrolment,
     observe::{access_log::AccessLog, metrics::Metrics},
+    runtime::Workers,
     worker::Shared,
 };
 
 /// How often it is looked whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the workers may take to drop what is left.
+const LAST_DROPS: Duration = Duration::from_secs(1);
 /// How long the access log may take for its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,7 @@ impl Signals {
 pub(super) struct Running {
     pub(super) capture: Arc<Capture>,
     pub(super) enrolment: Enrolment,
+    pub(super) workers: Workers,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shared: Shared,
     pub(super) log: AccessLog,
@@ -52,7 +56,7 @@ pub(super) struct Running {
 
 /// Detaches the hooks, then waits for connections and shadows. A second signal or the deadline ends the waiting.
 pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Signals) {
-    let Running { capture, mut enrolment, metrics, shared, log } = running;
+    let Running { capture, mut enrolment, workers, metrics, shared, log } = running;
     capture.detach();
     enrolment.withdraw_all().await;
     let open = metrics.open_connections("captured");
@@ -72,5 +76,7 @@ pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Si
     // Each shadow still under way ends as `draining`, and says so in the access log.
     shared.shadows_end.cancel();
     sleep(LOOK).await;
+    // A primary that is cut off here has its line too, and so have the shadows that ended before it.
+    workers.end(LAST_DROPS).await;
     log.flush(LAST_LINES);
 }

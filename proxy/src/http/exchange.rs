@@ -16,7 +16,6 @@ use super::{
     respond, tunnel, unread,
 };
 use crate::{
-    capture::heartbeat::monotonic_ns,
     codec::Incoming,
     fault::{Fault, Kind, Side},
     net::addr::EndpointAddr,
@@ -28,7 +27,7 @@ use crate::{
         key::Chances,
         plan::{self, Candidate, Shadows},
         queue::Sink,
-        send,
+        send::{self, Origin},
     },
     worker::Connection,
 };
@@ -108,14 +107,15 @@ async fn ruled(
         unwanted(connection, &head, body, line);
         return Err(Fault::route(Kind::NoRule));
     };
-    let (shadows, sinks) = mirror(connection, rule, &head, &body);
+    line.ruled(rule);
+    let (shadows, sinks) = mirror(connection, rule, &head, &body, line);
     let answer = match &rule.action {
         Action::Answer(answer) => {
-            line.routed(&rule.name, &OURSELVES.into());
+            line.destination(&OURSELVES.into());
             unwanted(connection, &head, body, line);
             Ok(respond::with_own(answer, &head))
         }
-        Action::Forward(action) => steer(connection, rule, action, matched, head, body, sinks, shadows, line).await,
+        Action::Forward(action) => steer(connection, action, matched, head, body, sinks, shadows, line).await,
     };
     let status = answer.as_ref().map_or_else(|fault| fault.status(), Response::status);
     rule.metrics.answered(status.as_u16());
@@ -134,7 +134,6 @@ fn unwanted(connection: &Rc<Connection>, head: &Parts, body: Incoming, line: &Li
 #[expect(clippy::too_many_arguments, reason = "one caller; a request with its shadows is made of so much")]
 async fn steer(
     connection: &Rc<Connection>,
-    rule: &Rule,
     action: &Forward,
     matched: Option<&RequestMatch>,
     mut head: Parts,
@@ -145,7 +144,7 @@ async fn steer(
 ) -> Result<Response<AnswerBody>, Fault> {
     let target = action.targets.pick(connection.worker.random());
     let destination = &target.destination;
-    line.routed(&rule.name, &destination.label);
+    line.destination(&destination.label);
     let endpoints = match &destination.endpoints {
         Ok(endpoints) if endpoints.is_empty() => Err(Kind::NoEndpoint),
         Ok(endpoints) => Ok(endpoints),
@@ -167,20 +166,22 @@ async fn steer(
 }
 
 /// Counts the request at every mirror of its rule.
-fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming) -> (Shadows, Vec<Sink>) {
+fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming, line: &Line) -> (Shadows, Vec<Sink>) {
     if rule.mirrors.is_empty() {
         return (Shadows::default(), Vec::new());
     }
     let candidate = Candidate {
         is_shadow: head.headers.contains_key(MARKER),
         not_mirrorable: is_tunnel(head) || matches!(rule.action, Action::Answer(_)),
-        is_overload: connection.worker.overload.sheds(monotonic_ns()),
+        is_overload: connection.worker.overload.sheds(line.began()),
         head,
         chances: Chances {
             request: connection.worker.random(),
             connection: connection.draw,
             source: connection.client.0.ip(),
         },
+        identity: line.identity(),
+        tie: line.tie(),
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
 }
@@ -225,7 +226,11 @@ async fn forward(
     let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
     let sending = primary.send(request, || {
         if let Some(head) = &copy {
-            let origin = line.origin(connection);
+            let origin = Origin {
+                worker: Rc::clone(&connection.worker),
+                pod: Arc::clone(&connection.pod),
+                original: connection.original,
+            };
             shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));
         }
     });

@@ -1,35 +1,38 @@
-//! A primary's access log line while it is written, and what its shadows need of it. Costs nothing but an id if there is no log.
+//! What is told of a primary when its answer has ended: how long it took, and its access log line, which its shadows' lines are tied to.
+//! Without a log it allocates nothing.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use http::request::Parts;
-use tokio::time::Instant;
 
 use crate::{
+    capture::heartbeat::monotonic_ns,
     net::addr::{ClientAddr, EndpointAddr, OriginalDst},
-    observe::access_log::{AccessLog, PrimaryLine, RequestId, Requested},
-    route::authority,
-    shadow::send::Origin,
+    observe::{
+        access_log::{PrimaryLine, Tie},
+        identity::{Identity, TraceId},
+        metrics::RuleMetrics,
+    },
+    route::{Rule, authority},
     worker::Connection,
 };
 
 /// One primary, from its head to the last byte of its answer.
 pub struct Line {
-    id: RequestId,
-    /// Shared with the shadows: theirs may end later.
-    status: Rc<Cell<Option<u16>>>,
-    rule: Option<Arc<str>>,
+    identity: Identity,
+    /// Monotonic nanoseconds.
+    began: u64,
+    status: Option<u16>,
+    rule: Option<Arc<RuleMetrics>>,
     text: Option<Box<Text>>,
 }
 
 /// What is only gathered if there is a log.
 struct Text {
-    log: AccessLog,
-    started: Instant,
+    tie: Tie,
     pod: String,
     client: ClientAddr,
     original: OriginalDst,
-    request: Requested,
     authority: String,
     destination: Option<Arc<str>>,
     endpoint: Option<EndpointAddr>,
@@ -42,15 +45,13 @@ impl Line {
     #[must_use]
     pub fn begin(connection: &Connection, head: &Parts) -> Self {
         let worker = &connection.worker;
-        let log = &worker.shared.log;
-        let text = log.is_on().then(|| {
+        let identity = Identity { request: worker.ids.next(), trace: TraceId::of(&head.headers) };
+        let text = worker.shared.log.request(identity.request, head).map(|tie| {
             Box::new(Text {
-                log: log.clone(),
-                started: Instant::now(),
+                tie,
                 pod: format!("{}/{}", connection.pod.namespace, connection.pod.name),
                 client: connection.client,
                 original: connection.original,
-                request: Requested::of(head),
                 authority: authority::of(head).ok().flatten().unwrap_or_default().to_owned(),
                 destination: None,
                 endpoint: None,
@@ -58,14 +59,39 @@ impl Line {
                 sent: 0,
             })
         });
-        Self { id: worker.ids.next(), status: Rc::default(), rule: None, text }
+        Self { identity, began: monotonic_ns(), status: None, rule: None, text }
     }
 
-    /// The rule is found and a destination chosen.
-    pub fn routed(&mut self, rule: &Arc<str>, destination: &Arc<str>) {
-        self.rule = Some(Arc::clone(rule));
+    /// When it came, monotonic nanoseconds.
+    #[must_use]
+    pub fn began(&self) -> u64 {
+        self.began
+    }
+
+    /// What it is called, and its shadows with it.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// What its shadows' lines are tied to, if there is a log.
+    #[must_use]
+    pub fn tie(&self) -> Option<&Tie> {
+        self.text.as_ref().map(|text| &text.tie)
+    }
+
+    /// It falls under this rule.
+    pub fn ruled(&mut self, rule: &Rule) {
+        self.rule = Some(Arc::clone(&rule.metrics));
+        if let Some(text) = &self.text {
+            text.tie.set_rule(&rule.name);
+        }
+    }
+
+    /// A destination is chosen.
+    pub fn destination(&mut self, label: &Arc<str>) {
         if let Some(text) = &mut self.text {
-            text.destination = Some(Arc::clone(destination));
+            text.destination = Some(Arc::clone(label));
         }
     }
 
@@ -84,7 +110,7 @@ impl Line {
 
     /// The status that the client gets.
     pub fn answered(&mut self, status: u16) {
-        self.status.set(Some(status));
+        self.status = Some(status);
     }
 
     /// Body bytes on their way to the client.
@@ -93,39 +119,35 @@ impl Line {
             text.sent += bytes as u64;
         }
     }
-
-    /// What the request's shadows carry along.
-    #[must_use]
-    pub fn origin(&self, connection: &Connection) -> Origin {
-        Origin {
-            worker: Rc::clone(&connection.worker),
-            pod: Arc::clone(&connection.pod),
-            original: connection.original,
-            id: self.id,
-            rule: self.rule.clone().unwrap_or_default(),
-            primary_status: Rc::clone(&self.status),
-        }
-    }
 }
 
 impl Drop for Line {
     /// The answer has ended, one way or the other.
     fn drop(&mut self) {
-        let Some(text) = &self.text else { return };
-        text.log.primary(|| PrimaryLine {
-            id: self.id,
-            pod: &text.pod,
-            client: text.client,
-            original: text.original,
-            request: text.request.line(),
-            authority: text.authority.as_bytes(),
-            rule: self.rule.as_deref(),
-            destination: text.destination.as_deref(),
-            endpoint: text.endpoint,
-            status: self.status.get(),
-            received: text.received.get(),
-            sent: text.sent,
-            duration: text.started.elapsed(),
-        });
+        if self.rule.is_none() && self.text.is_none() {
+            return;
+        }
+        let now = monotonic_ns();
+        let duration = Duration::from_nanos(now.saturating_sub(self.began));
+        if let Some(rule) = &self.rule {
+            rule.took(duration, now, self.identity);
+        }
+        if let Some(text) = &self.text {
+            text.tie.primary(&PrimaryLine {
+                id: text.tie.id(),
+                pod: &text.pod,
+                client: text.client,
+                original: text.original,
+                request: text.tie.request(),
+                authority: text.authority.as_bytes(),
+                rule: text.tie.rule(),
+                destination: text.destination.as_deref(),
+                endpoint: text.endpoint,
+                status: self.status,
+                received: text.received.get(),
+                sent: text.sent,
+                duration,
+            });
+        }
     }
 }

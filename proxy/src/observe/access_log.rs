@@ -1,18 +1,20 @@
-//! The access log: a line for each primary and for each shadow, tied together by the request's id.
+//! The access log: a line for each primary, and one for each mirror of its rule, whether a shadow was sent or why not; tied together by the
+//! request's id.
 //!
 //! Comes in: facts of an exchange that has ended. Goes out: a line of text or JSON through a [`LineQueue`]. Never: costs anything
 //! while it is off, waits, wakes a thread, or lets bytes of a client look like another line.
 //!
 //! ```text
 //! [2026-11-23T19:48:15.123Z] 5f0c… primary "GET /get HTTP/1.1" 200 0 312 4.213ms "httpbin:8000" mirror/sleep-0 10.244.1.10:51234 10.96.0.10:8000 rule=… destination=… endpoint=…
-//! [2026-11-23T19:48:15.131Z] 5f0c… shadow "GET /get HTTP/1.1" 200 0 319 9.870ms "httpbin-shadow:8000" answered primary=200 rule=… mirror=0 destination=… endpoint=…
+//! [2026-11-23T19:48:15.124Z] 5f0c… shadow "GET /get HTTP/1.1" 200 0 319 9.870ms "httpbin-shadow:8000" answered rule=… mirror=0 destination=… endpoint=… primary=200 primary_duration=4.213ms
 //! ```
 //!
-//! The time is the beginning of the exchange, the line is written at its end. The numbers are status, body bytes of the request, body bytes of the answer, duration; the quoted name is the Host that the server
-//! was told. `-` stands for what there is not.
+//! The time is the beginning of the exchange, the line is written at its end; a shadow's never before its primary's. The numbers are status, body
+//! bytes of the request, body bytes of the answer, duration; the quoted name is the Host that the server was told. `-` stands for what there is not.
 
 mod form;
 mod id;
+mod tie;
 
 use std::{
     fs::OpenOptions,
@@ -25,7 +27,10 @@ use std::{
 use http::{Version, request::Parts};
 use thiserror::Error;
 
-pub use self::id::{RequestId, RequestIds};
+pub use self::{
+    id::{RequestId, RequestIds},
+    tie::Tie,
+};
 use super::{
     lines::{LineQueue, Wake},
     metrics::Metrics,
@@ -138,7 +143,7 @@ pub struct ShadowLine<'a> {
     /// The primary's.
     pub id: RequestId,
     /// Name of the rule.
-    pub rule: &'a str,
+    pub rule: Option<&'a str>,
     /// Index of the mirror in the rule.
     pub mirror: u32,
     /// Label of the destination.
@@ -147,8 +152,8 @@ pub struct ShadowLine<'a> {
     pub endpoint: Option<EndpointAddr>,
     /// What was asked.
     pub request: RequestLine<'a>,
-    /// The Host that it carried (or would have).
-    pub host: &'a [u8],
+    /// The Host that it carried; `None` = it was not sent.
+    pub host: Option<&'a [u8]>,
     /// How it ended.
     pub ended: Ended,
     /// Body bytes sent to the shadow.
@@ -157,10 +162,15 @@ pub struct ShadowLine<'a> {
     pub received: u64,
     /// Its answer was longer than the bound; the rest was not read.
     pub cut: bool,
-    /// From its first byte to its end; zero if it never began.
+    /// From its start to its end; zero if it never began.
     pub duration: Duration,
-    /// Status of the primary, if it was known by then.
-    pub primary_status: Option<u16>,
+}
+
+/// What the lines of its shadows say of a primary.
+#[derive(Clone, Copy, Debug)]
+struct PrimaryEnd {
+    status: Option<u16>,
+    duration: Duration,
 }
 
 impl AccessLog {
@@ -195,26 +205,6 @@ impl AccessLog {
     pub fn to(target: impl Write + Send + 'static, format: LogFormat) -> Result<Self, AccessLogError> {
         let lines = LineQueue::start("access-log", Wake::Later, target).map_err(AccessLogError::Thread)?;
         Ok(Self(Some(Arc::new(On { lines, format }))))
-    }
-
-    /// Whether anybody reads. To decide if facts for a line need to be kept at all.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Logs a primary; `line` is only called if the log is on.
-    pub fn primary<'a>(&self, line: impl FnOnce() -> PrimaryLine<'a>) {
-        if let Some(on) = &self.0 {
-            on.lines.push(form::primary(&line(), on.format));
-        }
-    }
-
-    /// Logs a shadow; `line` is only called if the log is on.
-    pub fn shadow<'a>(&self, line: impl FnOnce() -> ShadowLine<'a>) {
-        if let Some(on) = &self.0 {
-            on.lines.push(form::shadow(&line(), on.format));
-        }
     }
 
     /// Shows how many lines were lost because the file did not take them; nothing if the log is off.

@@ -1,67 +1,37 @@
-//! Counters and gauges, with handles that are resolved when a table is compiled, so that the request path only adds.
+//! Counters, gauges and histograms, with handles that are resolved when a table is compiled, so that the request path only adds.
 //!
 //! Names begin with `understudy_`; labels come from the table, never from a request: a client cannot make series.
 
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Metric, Registry},
 };
 
-use crate::shadow::outcome::{Ended, Outcome};
-
-/// Which mirror a counter belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct MirrorLabels {
-    /// Namespace of the Service.
-    pub namespace: String,
-    /// Name of the Service.
-    pub service: String,
-    /// The rule's name.
-    pub rule: String,
-    /// Index of the mirror in its rule.
-    pub mirror: u32,
+macro_rules! register {
+    ($registry:ident, $name:literal, $help:literal, $metric:expr) => {{
+        let metric = $metric;
+        $registry.register($name, $help, metric.clone());
+        metric
+    }};
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    namespace: String,
-    service: String,
-    rule: String,
-    mirror: u32,
-    destination: String,
-    outcome: &'static str,
-    code: &'static str,
-}
+mod handles;
 
-/// Which rule a counter belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RuleLabels {
-    /// Namespace of the Service.
-    pub namespace: String,
-    /// Name of the Service.
-    pub service: String,
-    /// The rule's name.
-    pub rule: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    namespace: String,
-    service: String,
-    rule: String,
-    code: &'static str,
-}
+use self::handles::Handles;
+pub use self::handles::{MirrorLabels, MirrorMetrics, RuleLabels, RuleMetrics};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -79,77 +49,16 @@ struct FaultLabels {
     kind: &'static str,
 }
 
-/// The classes that the `code` label knows, by first digit of the status.
-const CODE_CLASSES: [&str; 6] = ["", "1xx", "2xx", "3xx", "4xx", "5xx"];
-
-fn class_of(code: u16) -> usize {
-    usize::from(code / 100).min(5)
-}
-
-/// Counters and gauges of one mirror. Shared by the tables of successive generations.
-#[derive(Debug)]
-pub struct MirrorMetrics {
-    candidates: Counter,
-    answered: [Counter; 6],
-    outcomes: [Counter; Outcome::ALL.len()],
-    cut: Counter,
-    active: AtomicU32,
-}
-
-impl MirrorMetrics {
-    /// A request matched the mirror's rule.
-    pub fn candidate(&self) {
-        self.candidates.inc();
-    }
-
-    /// A candidate has ended.
-    pub fn ended(&self, ended: Ended) {
-        match ended {
-            Ended::Answered(code) => self.answered[class_of(code)].inc(),
-            Ended::Without(outcome) => self.outcomes[outcome as usize].inc(),
-        };
-    }
-
-    /// An answer was longer than its bound.
-    pub fn answer_cut(&self) {
-        self.cut.inc();
-    }
-
-    /// Shadows under way; the caller adds and takes away.
-    #[must_use]
-    pub fn active(&self) -> &AtomicU32 {
-        &self.active
-    }
-}
-
-/// Counters of one rule's primaries.
-#[derive(Debug)]
-pub struct RuleMetrics {
-    requests: [Counter; 6],
-}
-
-impl RuleMetrics {
-    /// The primary was answered with this status (an upstream's or our own).
-    pub fn answered(&self, code: u16) {
-        self.requests[class_of(code)].inc();
-    }
-}
-
 /// Everything that `/metrics` shows. Control side and data path hold it behind an `Arc`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
-    candidates: Family<MirrorLabels, Counter>,
-    shadows: Family<OutcomeLabels, Counter>,
-    cut: Family<MirrorLabels, Counter>,
-    requests: Family<RequestLabels, Counter>,
+    handles: Handles,
     connections: Family<KindLabel, Counter>,
     open: Family<KindLabel, Gauge>,
     faults: Family<FaultLabels, Counter>,
     verdicts: Family<VerdictLabel, Counter<u64, AtomicU64>>,
     reloads: Family<VerdictLabel, Counter>,
-    mirrors: Mutex<HashMap<(MirrorLabels, String), Arc<MirrorMetrics>>>,
-    rules: Mutex<HashMap<RuleLabels, Arc<RuleMetrics>>>,
     /// Generation of the configuration in force.
     pub generation: Gauge,
     /// Objects of the configuration that are kept in an older state because their newest does not work.
@@ -174,14 +83,6 @@ impl Default for Metrics {
     }
 }
 
-macro_rules! register {
-    ($registry:ident, $name:literal, $help:literal, $metric:expr) => {{
-        let metric = $metric;
-        $registry.register($name, $help, metric.clone());
-        metric
-    }};
-}
-
 impl Metrics {
     /// A registry with every metric at zero.
     #[must_use]
@@ -189,20 +90,7 @@ impl Metrics {
         let mut root = Registry::default();
         let r = root.sub_registry_with_prefix("understudy");
         Self {
-            candidates: register!(
-                r,
-                "shadow_candidates",
-                "Requests that a rule with this mirror matched",
-                Family::default()
-            ),
-            shadows: register!(r, "shadow_requests", "Ended shadows by outcome", Family::default()),
-            cut: register!(
-                r,
-                "shadow_answers_cut",
-                "Answers of shadows that were longer than their bound and not read further",
-                Family::default()
-            ),
-            requests: register!(r, "requests", "Answered primary requests of a rule", Family::default()),
+            handles: Handles::register(r),
             connections: register!(
                 r,
                 "connections",
@@ -242,51 +130,19 @@ impl Metrics {
             ),
             shadows_active: register!(r, "shadows_active", "Shadows under way", Gauge::default()),
             registry: Mutex::new(root),
-            mirrors: Mutex::default(),
-            rules: Mutex::default(),
         }
     }
 
     /// The handles of a mirror; the same for the same labels, so that counts live on through reloads.
     #[must_use]
     pub fn mirror(&self, labels: &MirrorLabels, destination: &str) -> Arc<MirrorMetrics> {
-        let mut known = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
-        let handles = known.entry((labels.clone(), destination.to_owned())).or_insert_with(|| {
-            let counter = |outcome, code| {
-                let labels = OutcomeLabels {
-                    namespace: labels.namespace.clone(),
-                    service: labels.service.clone(),
-                    rule: labels.rule.clone(),
-                    mirror: labels.mirror,
-                    destination: destination.to_owned(),
-                    outcome,
-                    code,
-                };
-                self.shadows.get_or_create(&labels).clone()
-            };
-            Arc::new(MirrorMetrics {
-                candidates: self.candidates.get_or_create(labels).clone(),
-                answered: CODE_CLASSES.map(|code| counter("answered", code)),
-                outcomes: Outcome::ALL.map(|(_, name)| counter(name, "")),
-                cut: self.cut.get_or_create(labels).clone(),
-                active: AtomicU32::new(0),
-            })
-        });
-        Arc::clone(handles)
+        self.handles.mirror(labels, destination)
     }
 
     /// The handles of a rule.
     #[must_use]
     pub fn rule(&self, labels: &RuleLabels) -> Arc<RuleMetrics> {
-        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let handles = known.entry(labels.clone()).or_insert_with(|| {
-            let requests = CODE_CLASSES.map(|code| {
-                let RuleLabels { namespace, service, rule } = labels.clone();
-                self.requests.get_or_create(&RequestLabels { namespace, service, rule, code }).clone()
-            });
-            Arc::new(RuleMetrics { requests })
-        });
-        Arc::clone(handles)
+        self.handles.rule(labels)
     }
 
     /// Counter of accepted connections of a kind; resolve once per worker.
@@ -333,7 +189,10 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if encode(&mut text, &registry).is_err() {
+        let encoded = encode_registry(&mut text, &registry)
+            .and_then(|()| self.handles.write_histograms(&mut text))
+            .and_then(|()| encode_eof(&mut text));
+        if encoded.is_err() {
             let _ = writeln!(text, "# the encoder failed");
         }
         text

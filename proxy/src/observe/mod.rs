@@ -4,6 +4,8 @@
 //! Never: labels taken from a request, locks on the request path.
 
 pub mod access_log;
+pub mod histogram;
+pub mod identity;
 pub mod lines;
 pub mod loop_lag;
 pub mod metrics;

@@ -2,7 +2,7 @@
 //! `source/common/router/shadow_writer_impl.cc`).
 
 use http::{
-    HeaderValue, Request, Uri, Version,
+    HeaderValue, Uri, Version,
     header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery},
@@ -39,9 +39,9 @@ pub fn append(head: &mut Parts, suffix: &str) {
 
 /// Whom a request is for, as the access log has it.
 #[must_use]
-pub fn of<B>(request: &Request<B>) -> Option<String> {
-    let host = || request.headers().get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    request.uri().authority().map(ToString::to_string).or_else(host)
+pub fn of(head: &Parts) -> Option<String> {
+    let host = || head.headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    head.uri.authority().map(ToString::to_string).or_else(host)
 }
 
 /// `cluster1:8000` with `-shadow` is `cluster1-shadow:8000`; `[::1]:80` is `[::1]-shadow:80`.

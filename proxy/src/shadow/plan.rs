@@ -14,7 +14,10 @@ use super::{
     queue::{self, Failure, QueueBody, Sink},
     ticket::Ticket,
 };
-use crate::route::{Endpoint, Mirror, Unroutable};
+use crate::{
+    observe::{access_log::Tie, identity::Identity},
+    route::{Endpoint, Mirror, Unroutable},
+};
 
 /// What the decision needs to know of a request.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,10 @@ pub struct Candidate<'a> {
     pub head: &'a Parts,
     /// What chance says of it; the same for all mirrors.
     pub chances: Chances,
+    /// What it is called.
+    pub identity: Identity,
+    /// What is written of it, if there is an access log.
+    pub tie: Option<&'a Tie>,
 }
 
 /// A shadow that may start.
@@ -90,16 +97,18 @@ pub fn plan(
     let mut shadows = Vec::new();
     let mut sinks = Vec::new();
     for mirror in mirrors {
-        mirror.metrics.candidate();
-        let started = refuse(mirror, candidate)
-            .and_then(|endpoints| {
-                Ticket::take(mirror, &limits.active).map(|ticket| (endpoints, ticket)).ok_or(Outcome::ShedConcurrency)
-            })
-            .map_err(|outcome| mirror.metrics.ended(Ended::Without(outcome)));
-        if let Ok((endpoints, ticket)) = started {
-            let (sink, queue, failure) = queue::channel(mirror.settings.buffer_bytes, limits.budget.clone(), body);
-            sinks.push(sink);
-            shadows.push(Planned { ticket, endpoints, body: queue, failure });
+        let mut ticket = Ticket::issue(mirror, candidate.identity, candidate.tie);
+        let endpoints = match refuse(mirror, candidate) {
+            Ok(_) if !ticket.take_place(&limits.active) => Err(Outcome::ShedConcurrency),
+            decided => decided,
+        };
+        match endpoints {
+            Ok(endpoints) => {
+                let (sink, queue, failure) = queue::channel(mirror.settings.buffer_bytes, limits.budget.clone(), body);
+                sinks.push(sink);
+                shadows.push(Planned { ticket, endpoints, body: queue, failure });
+            }
+            Err(outcome) => ticket.end(Ended::Without(outcome)),
         }
     }
     (Shadows(shadows), sinks)

@@ -17,7 +17,6 @@ use crate::{
     enrol::EnrolledPod,
     fault::{Fault, Kind},
     net::{Class, addr::OriginalDst},
-    observe::access_log::{RequestId, Requested, ShadowLine},
     route::ShadowSettings,
     upstream::{
         balance,
@@ -36,12 +35,6 @@ pub struct Origin {
     pub pod: Arc<EnrolledPod>,
     /// Where the client's connection wanted to go: its family is kept.
     pub original: OriginalDst,
-    /// The primary's id in the access log.
-    pub id: RequestId,
-    /// The rule's name.
-    pub rule: Arc<str>,
-    /// The primary's status once it is known.
-    pub primary_status: Rc<std::cell::Cell<Option<u16>>>,
 }
 
 /// Starts the shadow on this worker. Returns at once; nobody waits for it.
@@ -49,10 +42,9 @@ pub fn start(origin: Origin, planned: Planned, head: Parts) {
     tokio::task::spawn_local(perform(origin, planned, head));
 }
 
-async fn perform(origin: Origin, planned: Planned, head: Parts) {
-    let Planned { ticket, endpoints, body, mut failure } = planned;
+async fn perform(origin: Origin, planned: Planned, mut head: Parts) {
+    let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
-    let started = tokio::time::Instant::now();
     let worker = Rc::clone(&origin.worker);
     let endpoints = balance::of_family(&endpoints, &origin.original);
     let Some(endpoint) = balance::least_request(endpoints, worker.random()) else {
@@ -60,9 +52,9 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
         return;
     };
     let _in_flight = endpoint.begin();
-    let requested = worker.shared.log.is_on().then(|| Requested::of(&head));
-    let request = rewrite(head, body, &mirror.settings);
-    let logged = requested.map(|requested| (requested, host::of(&request)));
+    rewrite(&mut head, &mirror.settings);
+    ticket.begin(endpoint.address, &head);
+    let request = Request::from_parts(head, body);
     let key = Key {
         pod: origin.pod.cookie,
         endpoint: endpoint.address,
@@ -80,41 +72,20 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
             ended.unwrap_or((Ended::Without(Outcome::Timeout), None))
         }
     };
-    let sent = failure.sent();
-    if answer.cut {
-        mirror.metrics.answer_cut();
-    }
     if let (Ended::Answered(_), Some((leash, connection)), true) = (ended, connection, failure.is_sent()) {
         leash.let_go();
         worker.shadows.give_back(&origin.pod, key, connection);
     }
-    if let Some((requested, host)) = logged {
-        worker.shared.log.shadow(|| ShadowLine {
-            id: origin.id,
-            rule: &origin.rule,
-            mirror: mirror.index,
-            destination: &mirror.destination.label,
-            endpoint: Some(endpoint.address),
-            request: requested.line(),
-            host: host.as_deref().unwrap_or_default().as_bytes(),
-            ended,
-            sent,
-            received: answer.bytes,
-            cut: answer.cut,
-            duration: started.elapsed(),
-            primary_status: origin.primary_status.get(),
-        });
-    }
+    ticket.transferred(failure.sent(), answer);
     ticket.end(ended);
 }
 
 /// The head that v2 sees: Host with suffix, the marker, what the policy does to its fields, and nothing else changed. Made once for each
 /// shadow, whatever its method or body.
-fn rewrite(mut head: Parts, body: QueueBody, settings: &ShadowSettings) -> Request<QueueBody> {
-    host::append(&mut head, &settings.host_suffix);
+fn rewrite(head: &mut Parts, settings: &ShadowSettings) {
+    host::append(head, &settings.host_suffix);
     settings.headers.apply(&mut head.headers);
     head.headers.insert(MARKER, HeaderValue::from_static("true"));
-    Request::from_parts(head, body)
 }
 
 /// Sends the request and reads the answer to its end. A shadow is sent once; only what its connection has provably not taken to the endpoint (a

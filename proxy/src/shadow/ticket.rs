@@ -1,32 +1,79 @@
-//! One ticket per candidate that is really sent: it holds a place under the mirror's limit and is counted exactly once, whatever happens
-//! to the task that holds it.
+//! One ticket per candidate: it is counted exactly once and told of in the access log once, whatever happens to the task that holds it. While its
+//! shadow is under way it holds a place under the mirror's limit.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    mem,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use http::request::Parts;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::outcome::{Ended, Outcome};
-use crate::route::Mirror;
+use super::{
+    answer::Answer,
+    host,
+    outcome::{Ended, Outcome},
+};
+use crate::{
+    capture::heartbeat::monotonic_ns,
+    net::addr::EndpointAddr,
+    observe::{
+        access_log::{Requested, ShadowLine, Tie},
+        identity::Identity,
+    },
+    route::Mirror,
+};
 
-/// A shadow under way.
+/// A candidate that has not ended.
 #[derive(Debug)]
 pub struct Ticket {
     mirror: Arc<Mirror>,
-    active: Gauge,
+    identity: Identity,
+    /// Counts the node's shadows under way while it holds a place.
+    place: Option<Gauge>,
+    /// When its shadow began, monotonic nanoseconds.
+    began: Option<u64>,
     ended: Option<Ended>,
+    draft: Option<Box<Draft>>,
+}
+
+/// Its line in the access log, if there is one.
+#[derive(Debug)]
+struct Draft {
+    tie: Tie,
+    sent: Option<Sent>,
+    bytes: u64,
+    answer: Answer,
+}
+
+#[derive(Debug)]
+struct Sent {
+    endpoint: EndpointAddr,
+    request: Requested,
+    host: String,
 }
 
 impl Ticket {
-    /// A place under the mirror's concurrency limit, if one is free.
+    /// Counts a request as a candidate of the mirror.
     #[must_use]
-    pub fn take(mirror: &Arc<Mirror>, active: &Gauge) -> Option<Self> {
-        let under_way = mirror.metrics.active();
-        if under_way.fetch_add(1, Ordering::Relaxed) >= mirror.settings.max_concurrent {
+    pub fn issue(mirror: &Arc<Mirror>, identity: Identity, tie: Option<&Tie>) -> Self {
+        mirror.metrics.candidate();
+        let draft = |tie: &Tie| Box::new(Draft { tie: tie.clone(), sent: None, bytes: 0, answer: Answer::default() });
+        Self { mirror: Arc::clone(mirror), identity, place: None, began: None, ended: None, draft: tie.map(draft) }
+    }
+
+    /// Takes a place under the mirror's concurrency limit, if one is free.
+    #[must_use]
+    pub fn take_place(&mut self, active: &Gauge) -> bool {
+        let under_way = self.mirror.metrics.active();
+        if under_way.fetch_add(1, Ordering::Relaxed) >= self.mirror.settings.max_concurrent {
             under_way.fetch_sub(1, Ordering::Relaxed);
-            return None;
+            return false;
         }
         active.inc();
-        Some(Self { mirror: Arc::clone(mirror), active: active.clone(), ended: None })
+        self.place = Some(active.clone());
+        true
     }
 
     /// The mirror.
@@ -35,17 +82,68 @@ impl Ticket {
         &self.mirror
     }
 
-    /// The shadow has ended like this.
+    /// Its shadow begins, with this head.
+    pub fn begin(&mut self, endpoint: EndpointAddr, head: &Parts) {
+        self.began = Some(monotonic_ns());
+        if let Some(draft) = &mut self.draft {
+            let host = host::of(head).unwrap_or_default();
+            draft.sent = Some(Sent { endpoint, request: Requested::of(head), host });
+        }
+    }
+
+    /// So many bytes of the request's body were sent, and this is what was read of the answer.
+    pub(super) fn transferred(&mut self, bytes: u64, answer: Answer) {
+        if answer.cut {
+            self.mirror.metrics.answer_cut();
+        }
+        if let Some(draft) = &mut self.draft {
+            (draft.bytes, draft.answer) = (bytes, answer);
+        }
+    }
+
+    /// It has ended like this.
     pub fn end(mut self, ended: Ended) {
         self.ended = Some(ended);
     }
 }
 
+impl Draft {
+    fn log(&self, mirror: &Mirror, ended: Ended, duration: Duration) {
+        let Self { tie, sent, bytes, answer } = self;
+        tie.shadow(&ShadowLine {
+            id: tie.id(),
+            rule: tie.rule(),
+            mirror: mirror.index,
+            destination: &mirror.destination.label,
+            endpoint: sent.as_ref().map(|sent| sent.endpoint),
+            request: sent.as_ref().map_or_else(|| tie.request(), |sent| sent.request.line()),
+            host: sent.as_ref().map(|sent| sent.host.as_bytes()),
+            ended,
+            sent: *bytes,
+            received: answer.bytes,
+            cut: answer.cut,
+            duration,
+        });
+    }
+}
+
 impl Drop for Ticket {
-    /// A task that is dropped without a word (its worker stops, it panics) counts as `draining`.
+    /// A task that is dropped without a word (its worker stops, it panics) counts as `draining`. Whoever sees the count finds the line.
     fn drop(&mut self) {
-        self.mirror.metrics.active().fetch_sub(1, Ordering::Relaxed);
-        self.active.dec();
-        self.mirror.metrics.ended(self.ended.unwrap_or(Ended::Without(Outcome::Draining)));
+        let ended = self.ended.unwrap_or(Ended::Without(Outcome::Draining));
+        let mut duration = Duration::ZERO;
+        if let Some(began) = self.began {
+            let now = monotonic_ns();
+            duration = Duration::from_nanos(now.saturating_sub(began));
+            self.mirror.metrics.took(duration, now, self.identity);
+        }
+        if let Some(draft) = mem::take(&mut self.draft) {
+            draft.log(&self.mirror, ended, duration);
+        }
+        if let Some(active) = &self.place {
+            self.mirror.metrics.active().fetch_sub(1, Ordering::Relaxed);
+            active.dec();
+        }
+        self.mirror.metrics.ended(ended);
     }
 }

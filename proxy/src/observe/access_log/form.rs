@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{MAX_PART, PrimaryLine, RequestLine, ShadowLine, address};
+use super::{MAX_PART, PrimaryEnd, PrimaryLine, RequestLine, ShadowLine, address};
 use crate::{observe::timestamp::Timestamp, settings::LogFormat, shadow::outcome::Ended};
 
 pub(super) fn primary(line: &PrimaryLine<'_>, format: LogFormat) -> Vec<u8> {
@@ -19,11 +19,34 @@ pub(super) fn primary(line: &PrimaryLine<'_>, format: LogFormat) -> Vec<u8> {
     }
 }
 
-pub(super) fn shadow(line: &ShadowLine<'_>, format: LogFormat) -> Vec<u8> {
+/// A shadow's line without what it says of its primary.
+#[derive(Debug)]
+pub(super) struct Unfinished(Vec<u8>);
+
+pub(super) fn shadow(line: &ShadowLine<'_>, format: LogFormat) -> Unfinished {
     let time = Timestamp::ago(line.duration);
-    match format {
+    Unfinished(match format {
         LogFormat::Text => text(|out| shadow_text(out, time, line)),
         LogFormat::Json => json(&ShadowJson::new(time, line)),
+    })
+}
+
+impl Unfinished {
+    /// The whole line, once the primary has ended.
+    pub(super) fn finish(self, primary: PrimaryEnd, format: LogFormat) -> Vec<u8> {
+        let Self(mut line) = self;
+        let PrimaryEnd { status, duration } = primary;
+        // The newline; of an object the brace as well.
+        line.truncate(line.len().saturating_sub(if format == LogFormat::Json { 2 } else { 1 }));
+        let end = match format {
+            LogFormat::Text => format!(" primary={} primary_duration={}\n", Maybe(status), Millis(duration)),
+            LogFormat::Json => {
+                let status = status.map_or_else(|| "null".to_owned(), |status| status.to_string());
+                format!(",\"primary_status\":{status},\"primary_duration_ms\":{}}}\n", millis(duration))
+            }
+        };
+        line.extend_from_slice(end.as_bytes());
+        line
     }
 }
 
@@ -38,12 +61,12 @@ fn primary_text(out: &mut String, time: Timestamp, line: &PrimaryLine<'_>) -> fm
 }
 
 fn shadow_text(out: &mut String, time: Timestamp, line: &ShadowLine<'_>) -> fmt::Result {
-    let ShadowLine { id, rule, mirror, destination, endpoint, request, host, primary_status, .. } = *line;
+    let ShadowLine { id, rule, mirror, destination, endpoint, request, host, .. } = *line;
     let (outcome, status) = outcome(line.ended);
     write!(out, "[{time}] {id} shadow ")?;
     request_text(out, request)?;
     write!(out, " {} {} {} {}", Maybe(status), line.sent, line.received, Millis(line.duration))?;
-    write!(out, " \"{}\" {outcome} primary={} rule={}", Escaped(host), Maybe(primary_status), Name(rule))?;
+    write!(out, " \"{}\" {outcome} rule={}", Escaped(host.unwrap_or(b"-")), Maybe(rule.map(Name)))?;
     write!(out, " mirror={mirror} destination={} endpoint={}", Name(destination), Maybe(endpoint))?;
     out.write_str(if line.cut { " answer=cut" } else { "" })
 }
@@ -168,13 +191,12 @@ struct ShadowJson<'a> {
     version: String,
     outcome: &'static str,
     status: Option<u16>,
-    primary_status: Option<u16>,
     answer_cut: bool,
     bytes_received: u64,
     bytes_sent: u64,
     duration_ms: f64,
-    host: Cow<'a, str>,
-    rule: &'a str,
+    host: Option<Cow<'a, str>>,
+    rule: Option<&'a str>,
     mirror: u32,
     destination: &'a str,
     endpoint: Option<String>,
@@ -192,12 +214,11 @@ impl<'a> ShadowJson<'a> {
             version: format!("{:?}", line.request.version),
             outcome,
             status,
-            primary_status: line.primary_status,
             answer_cut: line.cut,
             bytes_received: line.received,
             bytes_sent: line.sent,
             duration_ms: millis(line.duration),
-            host: lossy(line.host),
+            host: line.host.map(lossy),
             rule: line.rule,
             mirror: line.mirror,
             destination: line.destination,

@@ -14,6 +14,18 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(u64);
 
+impl RequestId {
+    /// Its number.
+    pub(in crate::observe) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From what [`bits`](Self::bits) gave.
+    pub(in crate::observe) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

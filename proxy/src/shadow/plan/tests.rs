@@ -1,11 +1,17 @@
+use std::time::Duration;
+
 use http::{Method, Request};
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::*;
 use crate::{
-    net::addr::EndpointAddr,
-    observe::metrics::{Metrics, MirrorLabels},
+    net::addr::{ClientAddr, EndpointAddr, OriginalDst},
+    observe::{
+        access_log::{AccessLog, PrimaryLine, RequestIds},
+        metrics::{Metrics, MirrorLabels},
+    },
     route::{Destination, Methods, ShadowSettings},
+    settings::{AccessLogSettings, AccessLogTarget, LogFormat},
     shadow::sample::WHOLE,
 };
 
@@ -59,15 +65,21 @@ fn head(method: Method) -> Parts {
 
 fn candidate(head: &Parts) -> Candidate<'_> {
     let chances = Chances { request: 0, connection: 0, source: [10, 244, 1, 10].into() };
-    Candidate { is_shadow: false, not_mirrorable: false, is_overload: false, head, chances }
+    let identity = Identity { request: RequestIds::new(0).next(), trace: None };
+    Candidate { is_shadow: false, not_mirrorable: false, is_overload: false, head, chances, identity, tie: None }
 }
 
 fn plan_one(world: &World, mirror: &Arc<Mirror>, candidate: Candidate<'_>) -> (Shadows, Vec<Sink>) {
     plan(std::slice::from_ref(mirror), candidate, &SizeHint::new(), &world.limits)
 }
 
+/// Fails if one of the reasons has no line in the access log, or two.
 #[test]
-fn each_reason_is_counted_under_its_own_name() {
+fn each_reason_is_counted_and_logged_under_its_own_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let target = Some(AccessLogTarget::File(path.clone()));
+    let log = AccessLog::open(&AccessLogSettings { target, format: LogFormat::Text }).unwrap();
     let world = World::new();
     let good = world.mirror(WHOLE, 128, Ok(1));
     let get = head(Method::GET);
@@ -85,9 +97,39 @@ fn each_reason_is_counted_under_its_own_name() {
         (good.clone(), Candidate { is_overload: true, ..ordinary() }, "shed_overload"),
         (world.mirror(WHOLE, 0, Ok(1)), ordinary(), "shed_concurrency"),
     ] {
-        let (shadows, sinks) = plan_one(&world, &mirror, candidate);
+        let id = RequestIds::new(0).next();
+        let tie = log.request(id, &get).unwrap();
+        let (shadows, sinks) = plan_one(&world, &mirror, Candidate { tie: Some(&tie), ..candidate });
         assert!(shadows.is_empty() && sinks.is_empty(), "{outcome}");
         assert_eq!(world.count(outcome), 1, "{outcome}");
+        tie.primary(&primary(&tie));
+        log.flush(Duration::from_secs(60));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text.matches(&format!("{id} shadow \"GET / HTTP/1.1\" - 0 0 0.000ms \"-\" {outcome} ")).count(),
+            1,
+            "{text}"
+        );
+    }
+    // It was never sent, so it took no time.
+    assert!(world.metrics.render().contains("shadow_duration_seconds_count{namespace=\"mirror\",service=\"httpbin\",rule=\"r\",mirror=\"0\",destination=\"httpbin.mirror/v2\"} 0\n"));
+}
+
+fn primary(tie: &Tie) -> PrimaryLine<'_> {
+    PrimaryLine {
+        id: tie.id(),
+        pod: "mirror/sleep-0",
+        client: ClientAddr(([10, 244, 1, 10], 51234).into()),
+        original: OriginalDst(([10, 96, 0, 10], 8000).into()),
+        request: tie.request(),
+        authority: b"httpbin",
+        rule: tie.rule(),
+        destination: None,
+        endpoint: None,
+        status: Some(200),
+        received: 0,
+        sent: 0,
+        duration: Duration::from_millis(1),
     }
 }
 
