@@ -37,7 +37,6 @@ use crate::{
     opaque,
     patience::{Expired, Patience},
     runtime::WorkerHandle,
-    upstream::connect,
     worker::{Connection, Open, Worker},
 };
 
@@ -156,10 +155,9 @@ impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
-        let (draw, patience) = (worker.random(), Patience::default());
-        let connection = Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience });
-        connection.worker.watchman.watch(&connection);
-        Ok(connection)
+        let (draw, patience) = (worker.random(), Patience::with(stream.clone()));
+        worker.watchman.watch(&patience);
+        Ok(Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience }))
     }
 }
 
@@ -271,7 +269,7 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
                 counters.opaque.inc();
             }
             let endpoint = EndpointAddr(original.0);
-            match connect::open(worker, &connection.pod, endpoint, Class::Primary).await {
+            match worker.shared.dialer.open(&connection.pod, endpoint, Class::Primary).await {
                 Ok(upstream) => Ok(opaque::splice(stream, read, upstream).await?),
                 Err(fault) => {
                     worker.fault(fault);

@@ -25,6 +25,7 @@ use crate::{
     runtime::Workers,
     settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
     shadow::{budget::Budget, plan::Limits},
+    upstream::connect::Dialer,
     worker::Shared,
 };
 
@@ -74,11 +75,14 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         );
     }
     let factory = SocketFactory::start(mark, u32::MAX)?;
-    let shadow_factory = SocketFactory::start(mark, files.for_shadows())?;
+    let dialer = Dialer {
+        primaries: factory.clone(),
+        shadows: SocketFactory::start(mark, files.for_shadows())?,
+        timeout: settings.data.connect_timeout,
+    };
     let shared = Shared {
         store: Arc::clone(&store),
-        factory: factory.clone(),
-        shadow_factory,
+        dialer,
         settings: settings.data,
         limits: Limits {
             budget: Budget::new(settings.data.shadow_node_buffer_bytes, metrics.shadow_buffered_bytes.clone()),

@@ -17,7 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{net::client_stream::ClientStream, worker::Connection};
+use crate::net::client_stream::ClientStream;
 
 /// How often the connections are looked at; times are rounded up to this.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ pub enum Expired {
 /// One connection's part of it.
 #[derive(Debug)]
 pub struct Patience {
+    client: ClientStream,
     under_way: Rc<Cell<u32>>,
     /// Heads of requests come on it; not once it is opaque or a tunnel.
     has_heads: Cell<bool>,
@@ -53,19 +54,6 @@ pub struct Patience {
     expired: Cell<Option<Expired>>,
     /// The connection's task and its tunnel's.
     waiting: RefCell<Vec<Waker>>,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            under_way: Rc::default(),
-            has_heads: Cell::new(true),
-            head: Cell::default(),
-            still: Cell::default(),
-            expired: Cell::default(),
-            waiting: RefCell::default(),
-        }
-    }
 }
 
 /// A part of a request that is under way: its body, its answer.
@@ -79,11 +67,25 @@ impl Drop for UnderWay {
 }
 
 impl Patience {
+    /// With this client.
+    #[must_use]
+    pub fn with(client: ClientStream) -> Rc<Self> {
+        Rc::new(Self {
+            client,
+            under_way: Rc::default(),
+            has_heads: Cell::new(true),
+            head: Cell::default(),
+            still: Cell::default(),
+            expired: Cell::default(),
+            waiting: RefCell::default(),
+        })
+    }
+
     /// A request's head is whole. While somebody holds what this returns, nothing expires.
     #[must_use]
-    pub fn request(&self, client: &ClientStream) -> UnderWay {
+    pub fn request(&self) -> UnderWay {
         // What has come so far is this request's.
-        client.take_read();
+        self.client.take_read();
         self.head.set(None);
         self.part()
     }
@@ -116,8 +118,8 @@ impl Patience {
     }
 
     /// One look, a period after the one before.
-    fn look(&self, client: &ClientStream, limits: Limits) {
-        let (read, wrote) = (client.take_read(), client.take_wrote());
+    fn look(&self, limits: Limits) {
+        let (read, wrote) = (self.client.take_read(), self.client.take_wrote());
         if self.under_way.get() > 0 {
             self.still.set(0);
             return;
@@ -143,7 +145,7 @@ impl Patience {
 /// The connections of a worker.
 #[derive(Debug)]
 pub struct Watchman {
-    connections: RefCell<Vec<Weak<Connection>>>,
+    connections: RefCell<Vec<Weak<Patience>>>,
     last: Cell<Instant>,
 }
 
@@ -155,7 +157,7 @@ impl Default for Watchman {
 
 impl Watchman {
     /// Looks after this connection as long as it lives.
-    pub fn watch(&self, connection: &Rc<Connection>) {
+    pub fn watch(&self, connection: &Rc<Patience>) {
         self.connections.borrow_mut().push(Rc::downgrade(connection));
     }
 
@@ -167,7 +169,7 @@ impl Watchman {
         self.last.set(Instant::now());
         self.connections.borrow_mut().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
-            connection.patience.look(&connection.stream, limits);
+            connection.look(limits);
             true
         });
     }
@@ -184,10 +186,11 @@ mod tests {
 
     const LIMITS: Limits = Limits { head: Duration::from_secs(2), idle: Duration::from_secs(4) };
 
-    async fn pair() -> (TcpStream, ClientStream) {
+    async fn pair() -> (TcpStream, ClientStream, Rc<Patience>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (far, ClientStream::new(listener.accept().await.unwrap().0).unwrap())
+        let near = ClientStream::new(listener.accept().await.unwrap().0).unwrap();
+        (far, near.clone(), Patience::with(near))
     }
 
     async fn byte(far: &mut TcpStream, near: &mut ClientStream) {
@@ -196,58 +199,54 @@ mod tests {
     }
 
     /// So many looks later.
-    fn after(looks: u32, patience: &Patience, near: &ClientStream) -> Option<Expired> {
-        (0..looks).for_each(|_| patience.look(near, LIMITS));
+    fn after(looks: u32, patience: &Patience) -> Option<Expired> {
+        (0..looks).for_each(|_| patience.look(LIMITS));
         patience.expired.get()
     }
 
     /// Fails if every byte of a trickling head begins its time anew.
     #[tokio::test]
     async fn a_head_that_trickles_is_late_all_the_same() {
-        let (mut far, mut near) = pair().await;
-        let patience = Patience::default();
+        let (mut far, mut near, patience) = pair().await;
         for _ in 0..2 {
             byte(&mut far, &mut near).await;
-            assert_eq!(after(1, &patience, &near), None);
+            assert_eq!(after(1, &patience), None);
         }
         byte(&mut far, &mut near).await;
-        assert_eq!(after(1, &patience, &near), Some(Expired::Head));
+        assert_eq!(after(1, &patience), Some(Expired::Head));
         assert_eq!(patience.expired().await, Expired::Head);
     }
 
     /// Fails if the time for a head runs between requests, as that of hyper's own timer does.
     #[tokio::test]
     async fn between_requests_only_silence_counts() {
-        let (mut far, mut near) = pair().await;
-        let patience = Patience::default();
+        let (mut far, mut near, patience) = pair().await;
         byte(&mut far, &mut near).await;
-        drop(patience.request(&near));
+        drop(patience.request());
         near.write_all(b"answer").await.unwrap();
-        assert_eq!(after(1 + 3, &patience, &near), None);
-        assert_eq!(after(1, &patience, &near), Some(Expired::Idle));
+        assert_eq!(after(1 + 3, &patience), None);
+        assert_eq!(after(1, &patience), Some(Expired::Idle));
     }
 
     #[tokio::test]
     async fn a_request_under_way_takes_what_it_takes() {
-        let (mut far, mut near) = pair().await;
-        let patience = Patience::default();
-        let request = patience.request(&near);
+        let (mut far, mut near, patience) = pair().await;
+        let request = patience.request();
         let body = patience.part();
         drop(request);
         byte(&mut far, &mut near).await;
-        assert_eq!(after(20, &patience, &near), None);
+        assert_eq!(after(20, &patience), None);
         drop(body);
-        assert_eq!(after(4, &patience, &near), Some(Expired::Idle));
+        assert_eq!(after(4, &patience), Some(Expired::Idle));
     }
 
     #[tokio::test]
     async fn bytes_that_pass_through_are_no_head() {
-        let (mut far, mut near) = pair().await;
-        let patience = Patience::default();
+        let (mut far, mut near, patience) = pair().await;
         patience.pass_through();
         for _ in 0..8 {
             byte(&mut far, &mut near).await;
-            assert_eq!(after(1, &patience, &near), None);
+            assert_eq!(after(1, &patience), None);
         }
     }
 }

@@ -11,20 +11,25 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc::sync_channel,
     },
     thread,
     time::Duration,
 };
 
 use tokio::{
+    runtime::{Builder, LocalOptions},
     sync::mpsc,
-    task::LocalSet,
+    task::spawn_local,
     time::{interval, sleep},
 };
 
 use crate::{
     capture::{Heartbeat, Origins, heartbeat::monotonic_ns},
-    observe::loop_lag::{LoopLag, LoopLags},
+    observe::{
+        loop_lag::{LoopLag, LoopLags},
+        worker_tasks::WorkerTasks,
+    },
     shadow::overload::PROBE,
     worker::{Shared, Worker},
 };
@@ -77,21 +82,27 @@ impl Workers {
     pub fn start(shared: &Shared, origins: Vec<Origins>, mut heartbeat: Heartbeat) -> io::Result<Self> {
         let pulse = Arc::new(Pulse(origins.iter().map(|_| AtomicU64::new(monotonic_ns())).collect()));
         let lags: Arc<[_]> = origins.iter().map(|_| LoopLag::new(monotonic_ns())).collect();
-        shared.metrics.register_collector(LoopLags(Arc::clone(&lags)));
+        let metrics = &shared.metrics;
+        metrics.register_collector(LoopLags(Arc::clone(&lags)));
         // The first beat is not a tick's: pods are enrolled before the slowest worker has ticked, and would go native until then.
         heartbeat.beat().map_err(io::Error::other)?;
         let mut beat = Some(heartbeat);
-        let mut handles = Vec::with_capacity(origins.len());
+        let (mut handles, mut tasks) = (Vec::with_capacity(origins.len()), Vec::with_capacity(origins.len()));
         for (index, origins) in origins.into_iter().enumerate() {
             let (sender, jobs) = mpsc::unbounded_channel();
             let (shared, pulse, lags) = (shared.clone(), Arc::clone(&pulse), Arc::clone(&lags));
             let beat = beat.take();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (report, ready) = sync_channel(1);
             thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                let worker = Rc::new(Worker::new(index, shared, origins, seed()));
-                let local = LocalSet::new();
-                local.spawn_local(probe(Rc::clone(&worker), lags));
-                local.block_on(&runtime, async {
+                // A runtime of local tasks belongs to the thread that makes it.
+                let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => return drop(report.send(Err(error))),
+                };
+                let _ = report.send(Ok(runtime.metrics()));
+                runtime.block_on(async {
+                    let worker = Rc::new(Worker::new(index, shared, origins, seed()));
+                    spawn_local(probe(Rc::clone(&worker), lags));
                     tokio::select! {
                         biased;
                         () = tick(&worker, &pulse, beat) => {}
@@ -99,8 +110,10 @@ impl Workers {
                     }
                 });
             })?;
+            tasks.push(ready.recv().map_err(io::Error::other)??);
             handles.push(WorkerHandle(sender));
         }
+        metrics.register_collector(WorkerTasks(tasks));
         Ok(Self { handles: handles.into() })
     }
 

@@ -21,7 +21,6 @@ use crate::{
     net::{
         addr::{ClientAddr, NetnsCookie, OriginalDst},
         client_stream::ClientStream,
-        factory::SocketFactory,
     },
     observe::{
         access_log::{AccessLog, RequestIds},
@@ -31,7 +30,7 @@ use crate::{
     patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
-    upstream::{connection::Pools, pool::MaxIdle},
+    upstream::{connect::Dialer, connection::Pools, pool::MaxIdle},
 };
 
 /// What every worker needs and all share: copies of handles, safe to send to the worker's thread.
@@ -39,10 +38,8 @@ use crate::{
 pub struct Shared {
     /// The configuration in force.
     pub store: Arc<Store>,
-    /// Makes sockets in pods' namespaces.
-    pub factory: SocketFactory,
-    /// The same for shadows: a thread of its own, so that a flood of shadows never stands before a primary.
-    pub shadow_factory: SocketFactory,
+    /// Connects as pods.
+    pub dialer: Dialer,
     /// Limits.
     pub settings: DataSettings,
     /// Node-wide limits of shadows.
@@ -122,8 +119,8 @@ impl Worker {
         let idle = shared.settings.upstream_idle_timeout;
         Self {
             origins,
-            primaries: Pools::new(idle, MaxIdle::ANY),
-            shadows: Pools::new(idle, MaxIdle::FEW),
+            primaries: Pools::new(shared.dialer.clone(), idle, MaxIdle::ANY),
+            shadows: Pools::new(shared.dialer.clone(), idle, MaxIdle::FEW),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
@@ -200,7 +197,7 @@ pub struct Connection {
     /// Informational answers on their way to it.
     pub interim: Rc<Interim>,
     /// How long it may keep us waiting.
-    pub patience: Patience,
+    pub patience: Rc<Patience>,
 }
 
 impl Connection {

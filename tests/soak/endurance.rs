@@ -21,10 +21,11 @@ use crate::{Phase, rounds::LIMITS, state::State};
 /// Idle connections go within the final wait; all else is as it is by default, but for the black hole.
 pub(crate) const ARGS: [&str; 4] = ["--connect-timeout", "2s", "--upstream-idle-timeout", "5s"];
 /// As many as keep two CPUs busy.
-const LOAD: Load = Load { connections: 32, pace: None, requests: None, small: false };
+const LOAD: Load = Load { connections: 24, streams: 8, pace: None, requests: None, small: false };
 const STEP: Duration = Duration::from_secs(5);
-/// In the warm-up every fault is met once, so that what is allocated once is allocated.
+/// In the warm-up every fault is met in both ways, so that what is allocated once is allocated.
 const WARM_UP: Duration = Duration::from_secs(2);
+const WARM_UP_TURNS: usize = 2;
 /// How much more memory there may be in the end.
 const MEMORY: f64 = 1.05;
 
@@ -33,6 +34,8 @@ struct Lap {
     fault: Fault,
     report: Report,
     highest: Usage,
+    /// Most memory in each of its steps, KiB: whether it grows from turn to turn.
+    memory: Vec<u64>,
     time: Duration,
 }
 
@@ -40,15 +43,16 @@ struct Lap {
 pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Phase> {
     let idle = Usage::of(world.agent.pid())?;
     println!(
-        "\nsoak: {minutes} minutes, {} keep-alive connections as fast as they are answered, another fault every {} s",
+        "\nsoak: {minutes} minutes, {} connections of HTTP/1.1 and {} streams of HTTP/2 as fast as they are answered, another fault every {} s",
         LOAD.connections,
+        LOAD.streams,
         STEP.as_secs()
     );
-    laps(world, faults, WARM_UP, Duration::ZERO)?;
+    laps(world, faults, WARM_UP, WARM_UP_TURNS, Duration::ZERO)?;
     let start = State::at_rest(world, idle.fds)?;
     println!("before: {}", start.line());
     let (before, primaries) = (world.agent.metrics()?, world.v1.requests());
-    let laps = laps(world, faults, STEP, Duration::from_secs_f64(minutes * 60.0))?;
+    let laps = laps(world, faults, STEP, 1, Duration::from_secs_f64(minutes * 60.0))?;
     let end = State::at_rest(world, idle.fds)?;
     let after = world.agent.settled()?;
 
@@ -71,6 +75,10 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
         println!("{}", lap.line());
         total.add(&lap.report)?;
     }
+    let turns = laps.iter().map(|lap| lap.memory.len()).max().unwrap_or(0);
+    let by_turn = (0..turns).map(|turn| laps.iter().filter_map(|lap| lap.memory.get(turn)).max().copied().unwrap_or(0));
+    let by_turn: Vec<_> = by_turn.map(|kib| format!("{:.1}", kib as f64 / 1024.0)).collect();
+    println!("most memory in each turn through the faults, MiB: {}", by_turn.join(", "));
     let outcomes = outcomes_between(&before, &after);
     println!("outcomes: {}", list(&outcomes));
     println!("after:  {}", end.line());
@@ -82,7 +90,7 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
         total.requests,
         total.uploaded >> 20,
         total.wrong,
-        (end.memory() as f64 / start.memory() as f64 - 1.0) * 100.0
+        (end.usage.rss as f64 / start.usage.rss as f64 - 1.0) * 100.0
     );
 
     let mut broken = Vec::new();
@@ -96,14 +104,15 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
     promise(candidates as u64 == total.requests, format!("{} requests, but {candidates} candidates", total.requests));
     promise(ended == candidates as u64, format!("{candidates} candidates, but {ended} outcomes"));
     promise(end.usage.fds <= idle.fds, format!("{} files are open, {} at the start", end.usage.fds, idle.fds));
+    promise(end.tasks <= start.tasks, format!("{} tasks have not ended, {} at the start", end.tasks, start.tasks));
     promise(end.origins == 0, format!("{} entries are left in ORIG", end.origins));
     promise(end.netns == start.netns, format!("{} entries in NETNS, {} at the start", end.netns, start.netns));
     promise(end.client.alive() == 0, format!("sockets are left in the client's pod: {}", end.client));
     promise(end.v2.alive() == 0, format!("sockets are left in v2's pod: {}", end.v2));
     promise(end.under_way == 0.0, format!("gauges of what goes on are at {}", end.under_way));
     promise(
-        end.memory() as f64 <= start.memory() as f64 * MEMORY,
-        format!("{} KiB of memory, {} at the start: more than {MEMORY} times as much", end.memory(), start.memory()),
+        end.usage.rss as f64 <= start.usage.rss as f64 * MEMORY,
+        format!("{} KiB of memory, {} at the start: more than {MEMORY} times as much", end.usage.rss, start.usage.rss),
     );
     let broken_bodies: u64 = world.v2.iter().map(|(_, server)| server.broken()).sum();
     promise(broken_bodies == 0, format!("v2 got {broken_bodies} uploads with wrong bytes"));
@@ -116,14 +125,14 @@ pub(crate) fn endure(world: &World, faults: &[Fault], minutes: f64) -> Result<Ph
     Ok(Phase { numbers, broken })
 }
 
-/// At least one step for each fault, and more until the time is over; the load goes on from the first to the last.
-fn laps(world: &World, faults: &[Fault], step: Duration, time: Duration) -> Result<Vec<Lap>> {
+/// So many turns through the faults at least, and more until the time is over; the load goes on from the first to the last.
+fn laps(world: &World, faults: &[Fault], step: Duration, turns: usize, time: Duration) -> Result<Vec<Lap>> {
     let mut laps: Vec<Lap> = Vec::new();
     let (start, mut steps) = (Instant::now(), 0);
     let running = world.start_load(&LOAD)?;
     for turn in 0.. {
         for &fault in faults {
-            if turn > 0 && start.elapsed() >= time {
+            if turn >= turns && start.elapsed() >= time {
                 running.stop();
                 // What ended after the last step's look is the last step's.
                 let rest = running.finish()?;
@@ -140,9 +149,10 @@ fn laps(world: &World, faults: &[Fault], step: Duration, time: Duration) -> Resu
                 Some(lap) => {
                     lap.report.add(&report)?;
                     lap.highest = lap.highest.max(highest);
+                    lap.memory.push(highest.rss);
                     lap.time += time;
                 }
-                None => laps.push(Lap { fault, report, highest, time }),
+                None => laps.push(Lap { fault, report, highest, memory: vec![highest.rss], time }),
             }
         }
     }
@@ -167,7 +177,7 @@ fn come(world: &World, fault: Fault, in_place: bool) -> Result<()> {
 
 impl Lap {
     fn line(&self) -> String {
-        let Self { fault, report, highest, time } = self;
+        let Self { fault, report, highest, time, .. } = self;
         let quantile = |histogram: &hdrhistogram::Histogram<u64>, quantile| histogram.value_at_quantile(quantile);
         format!(
             "{:<22} {:>7.0} {:>9} {:>6} {:>8.0} {:>9} {:>9} {:>9} {:>9} {:>6} {:>11.1}",
@@ -191,7 +201,7 @@ impl Lap {
             "fault": self.fault.name(), "seconds": self.time.as_secs_f64(), "requests": self.report.requests, "wrong": self.report.wrong,
             "small_p50_us": quantile(&self.report.small, 0.5), "small_p99_us": quantile(&self.report.small, 0.99),
             "upload_p50_us": quantile(&self.report.uploads, 0.5), "upload_p99_us": quantile(&self.report.uploads, 0.99),
-            "highest_fds": self.highest.fds, "highest_rss_kib": self.highest.rss,
+            "highest_fds": self.highest.fds, "highest_rss_kib": self.memory,
         })
     }
 }

@@ -28,7 +28,7 @@ struct Options {
     #[arg(long, value_delimiter = ',')]
     faults: Vec<Fault>,
     /// Rounds with a healthy v2, and with each fault, in turns; 0 = the soak alone
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Requests a second in these rounds; below what the machine can carry
     #[arg(long, default_value_t = 200)]

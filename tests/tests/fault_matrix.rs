@@ -13,13 +13,14 @@ use integration::{
         world::{NEEDS, outcomes_between},
     },
     harness,
-    load::{Load, Server},
+    load::{Load, STREAMS, Server},
     theatre::whole,
 };
 
 fn main() -> ExitCode {
     harness::main(&[
         case!(no_fault_of_v2_reaches_the_primary).needs(NEEDS),
+        case!(no_fault_of_v2_reaches_the_primary_over_http2).needs(NEEDS),
         case!(ten_thousand_requests_while_v2_hangs).needs(NEEDS),
     ])
 }
@@ -39,16 +40,32 @@ const LIMITS: Limits = Limits { timeout: 1, max_concurrent: 10_000 };
 /// Fails if the primary's body waits for a shadow, if a shadow's end is counted under another name or twice, if an answer of v2 is stored, or if
 /// a connection of an ended shadow stays open.
 fn no_fault_of_v2_reaches_the_primary() -> Result<()> {
-    let load = Load { connections: 8, pace: None, requests: Some(25), small: false };
+    matrix(&Load { connections: 8, streams: 0, pace: None, requests: Some(25), small: false })?;
+    Ok(())
+}
+
+/// The same of streams that share connections. Fails if one stream's fault ends its neighbours', or if a stream that v2 does not read stops the
+/// primary's.
+fn no_fault_of_v2_reaches_the_primary_over_http2() -> Result<()> {
+    let world = matrix(&Load { connections: 0, streams: 8, pace: None, requests: Some(25), small: false })?;
+    let kind = |kind| world.agent.metrics().map(|m| whole(m.sum("understudy_connections_total", &[("kind", kind)])));
+    let (http1, http2) = (kind("http")?, kind("http2")?);
+    let due = Fault::ALL.len() * 8 / STREAMS as usize;
+    ensure!((http1, http2) == (0, due), "the load had {http1} connections of HTTP/1 and {http2} of HTTP/2, not {due}");
+    Ok(())
+}
+
+/// Every fault under a load.
+fn matrix(load: &Load) -> Result<World> {
     let world = World::start(&ARGS, LIMITS)?;
     let start = Usage::of(world.agent.pid())?;
     println!("{}", Row::head());
     let mut broken = Vec::new();
     for (fault, _) in Fault::ALL {
-        let row = play(&world, fault, LIMITS, &load).with_context(|| fault.name())?;
+        let row = play(&world, fault, LIMITS, load).with_context(|| fault.name())?;
         println!("{}", row.line());
         // The other rows are worth seeing too.
-        broken.extend(row.check(&load).err().map(|error| format!("{error:#}")));
+        broken.extend(row.check(load).err().map(|error| format!("{error:#}")));
     }
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
     for (fault, server) in &world.v2 {
@@ -59,7 +76,7 @@ fn no_fault_of_v2_reaches_the_primary() -> Result<()> {
         "files and memory: {} and {} KiB at the start, {} and {} at the end",
         start.fds, start.rss, end.fds, end.rss
     );
-    Ok(())
+    Ok(world)
 }
 
 /// Requests of whose shadows v2 answers none.
@@ -71,7 +88,7 @@ const CAP: u64 = 128;
 fn ten_thousand_requests_while_v2_hangs() -> Result<()> {
     // Nothing is to end by its timeout: v2 ends what it holds when all have been sent.
     let limits = Limits { timeout: 600, max_concurrent: CAP as u32 };
-    let load = Load { connections: 40, pace: None, requests: Some(MANY / 40), small: true };
+    let load = Load { connections: 40, streams: 0, pace: None, requests: Some(MANY / 40), small: true };
     let world = World::start(&ARGS, limits)?;
     let start = Usage::of(world.agent.pid())?;
     let before = world.agent.metrics()?;

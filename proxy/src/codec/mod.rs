@@ -5,12 +5,14 @@
 //! HTTP/2 is served over the `h2` crate itself and not through hyper, because hyper's interface has no place for what has to carry across: the code
 //! of a reset in both directions, informational answers, and a request that was provably not processed together with its body.
 //!
-//! [`Incoming`] is a body that arrives, [`upload`] sends one on a stream, [`caller`] is the client's stream as its upstream stream sees it.
+//! [`Incoming`] is a body that arrives, [`upload`] sends one on a stream, [`caller`] is the client's stream as its upstream stream
+//! sees it; [`trailers`] are HTTP/1's.
 
 pub mod caller;
 mod error;
 mod incoming;
 pub mod limits;
+pub mod trailers;
 pub mod upload;
 
 pub use error::{Error, ResetCode};

@@ -16,10 +16,9 @@ use http_body::{Body, Frame, SizeHint};
 use super::{
     line::Line,
     request_body::{BodyProgress, Progress, RequestBody},
-    trailers::Trailers,
 };
 use crate::{
-    codec::{self, Incoming},
+    codec::{self, Incoming, trailers::Trailers},
     enrol::EnrolledPod,
     patience::UnderWay,
     route::endpoint::InFlight,

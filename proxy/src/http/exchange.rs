@@ -50,7 +50,7 @@ pub async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, StreamReset> {
     let (head, body) = request.into_parts();
-    let under_way = connection.patience.request(&connection.stream);
+    let under_way = connection.patience.request();
     connection.interim.begin(&head).await;
     let mut line = Line::begin(&connection, &head);
     let table = connection.worker.shared.store.table();

@@ -20,8 +20,10 @@ use http::{Version, header::EXPECT, request::Parts};
 use send_wrapper::SendWrapper;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::trailers::{LastChunk, Trailers};
-use crate::upstream::interim::Interims;
+use crate::{
+    codec::trailers::{Trailers, WithTrailers},
+    upstream::interim::Interims,
+};
 
 /// What hyper writes, byte for byte.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -93,17 +95,16 @@ impl Interim {
 /// The client's connection as hyper sees it.
 #[derive(Debug)]
 pub struct ClientIo<IO> {
-    inner: IO,
+    inner: WithTrailers<IO>,
     interim: SendWrapper<Rc<Interim>>,
-    last_chunk: LastChunk,
 }
 
 impl<IO> ClientIo<IO> {
     /// Over the client's connection.
     #[must_use]
     pub fn new(inner: IO, interim: Rc<Interim>) -> Self {
-        let last_chunk = LastChunk::new(Rc::clone(&interim.trailers));
-        Self { inner, interim: SendWrapper::new(interim), last_chunk }
+        let inner = WithTrailers::new(inner, Rc::clone(&interim.trailers));
+        Self { inner, interim: SendWrapper::new(interim) }
     }
 }
 
@@ -130,13 +131,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ClientIo<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(self.poll_before(cx, buf))? {
-            0 => {
-                let this = &mut *self;
-                match this.last_chunk.is_due() {
-                    true => this.last_chunk.poll_write(cx, &mut this.inner, buf),
-                    false => Pin::new(&mut this.inner).poll_write(cx, buf),
-                }
-            }
+            0 => Pin::new(&mut self.inner).poll_write(cx, buf),
             swallowed => Poll::Ready(Ok(swallowed)),
         }
     }
@@ -148,14 +143,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
     ) -> Poll<io::Result<usize>> {
         // hyper's own 100 stands in its buffer of heads, which comes first, and whole.
         match ready!(self.poll_before(cx, bufs.first().map_or(&[], |buf| buf)))? {
-            0 => {
-                let this = &mut *self;
-                let first = || bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-                match this.last_chunk.is_due() {
-                    true => this.last_chunk.poll_write(cx, &mut this.inner, first()),
-                    false => Pin::new(&mut this.inner).poll_write_vectored(cx, bufs),
-                }
-            }
+            0 => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
             swallowed => Poll::Ready(Ok(swallowed)),
         }
     }
@@ -166,7 +154,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientIo<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(this.last_chunk.poll_flush(cx, &mut this.inner))?;
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
         this.interim.flushed();
         this.interim.endpoints.wake_later(cx);
         ready!(this.interim.endpoints.poll_write(cx, &mut this.inner))?;

@@ -17,7 +17,6 @@ pub mod replay;
 pub mod request_body;
 pub mod respond;
 pub mod serve;
-pub mod trailers;
 pub mod tries;
 pub mod tunnel;
 pub mod unread;

@@ -188,9 +188,9 @@ impl Primary<'_> {
     async fn connect(&self, key: Key) -> Result<connection::Connection<RequestBody>, Fault> {
         let Connection { worker, pod, .. } = &**self.connection;
         if self.tunnel {
-            worker.primaries.take_for_tunnel(worker, pod, key).await
+            worker.primaries.take_for_tunnel(pod, key).await
         } else {
-            worker.primaries.take(worker, pod, key).await
+            worker.primaries.take(pod, key).await
         }
     }
 }

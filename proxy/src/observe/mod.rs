@@ -11,3 +11,4 @@ pub mod process;
 pub mod telemetry;
 pub mod timestamp;
 pub mod unmirrorable;
+pub mod worker_tasks;

@@ -71,7 +71,7 @@ async fn perform(origin: Origin, planned: Planned, head: Parts) {
     };
     let mut answer = Answer::default();
     // However often a connection has to be made: a shadow's whole life is bounded.
-    let life = worker.shared.settings.connect_timeout.saturating_add(mirror.settings.timeout);
+    let life = worker.shared.dialer.timeout.saturating_add(mirror.settings.timeout);
     let (ended, connection) = tokio::select! {
         biased;
         outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
@@ -128,7 +128,7 @@ async fn attempt(
 ) -> (Ended, Option<(Leash, Connection<QueueBody>)>) {
     let worker = &origin.worker;
     loop {
-        let mut connection = match worker.shadows.take(worker, &origin.pod, key).await {
+        let mut connection = match worker.shadows.take(&origin.pod, key).await {
             Ok(connection) => connection,
             // The last descriptors are for primaries.
             Err(Fault { kind: Kind::Reserved, .. }) => return (Ended::Without(Outcome::ShedOverload), None),

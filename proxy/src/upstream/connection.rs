@@ -6,7 +6,7 @@ use http::{Request, Response};
 use http_body::Body;
 
 use super::{
-    connect,
+    connect::Dialer,
     http1::{self, Ready},
     http2,
     pool::{Key, MaxIdle, Pool, Protocol},
@@ -18,7 +18,6 @@ use crate::{
     enrol::EnrolledPod,
     fault::Fault,
     net::addr::NetnsCookie,
-    worker::Worker,
 };
 
 /// What carries one request.
@@ -113,6 +112,7 @@ where
 /// The connections of one worker. Primaries and shadows have pools of their own, so that neither can exhaust or poison the other's.
 #[derive(Debug)]
 pub struct Pools<B: Body> {
+    dialer: Dialer,
     http1: Pool<B>,
     http2: Rc<Streams<B::Data>>,
 }
@@ -125,48 +125,38 @@ where
 {
     /// Pools that give up what is idle for `timeout`, and keep no more HTTP/1 connections idle than `max`.
     #[must_use]
-    pub fn new(timeout: Duration, max: MaxIdle) -> Self {
-        Self { http1: Pool::new(timeout, max), http2: Streams::new(timeout) }
+    pub fn new(dialer: Dialer, timeout: Duration, max: MaxIdle) -> Self {
+        let http2 = Streams::new(dialer.clone(), timeout);
+        Self { dialer, http1: Pool::new(timeout, max), http2 }
     }
 
     /// A connection that is there, or a new one.
     ///
     /// # Errors
-    /// As [`connect::open`].
-    pub async fn take(&self, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key) -> Result<Connection<B>, Fault> {
+    /// As [`Dialer::open`].
+    pub async fn take(&self, pod: &Arc<EnrolledPod>, key: Key) -> Result<Connection<B>, Fault> {
         match key.protocol {
             Protocol::Http1 => match self.http1.take(key).await {
                 Some(ready) => Ok(Connection::Http1(ready)),
-                None => self.fresh(worker, pod, key, false).await,
+                None => self.fresh(pod, key, false).await,
             },
-            Protocol::Http2 => self.http2.take(worker, pod, key).await.map(Connection::Http2),
+            Protocol::Http2 => self.http2.take(pod, key).await.map(Connection::Http2),
         }
     }
 
     /// A connection of its own for a request that may turn it into a tunnel. Over HTTP/2 a tunnel is a stream like another.
     ///
     /// # Errors
-    /// As [`connect::open`].
-    pub async fn take_for_tunnel(
-        &self,
-        worker: &Rc<Worker>,
-        pod: &Arc<EnrolledPod>,
-        key: Key,
-    ) -> Result<Connection<B>, Fault> {
+    /// As [`Dialer::open`].
+    pub async fn take_for_tunnel(&self, pod: &Arc<EnrolledPod>, key: Key) -> Result<Connection<B>, Fault> {
         match key.protocol {
-            Protocol::Http1 => self.fresh(worker, pod, key, true).await,
-            Protocol::Http2 => self.take(worker, pod, key).await,
+            Protocol::Http1 => self.fresh(pod, key, true).await,
+            Protocol::Http2 => self.take(pod, key).await,
         }
     }
 
-    async fn fresh(
-        &self,
-        worker: &Rc<Worker>,
-        pod: &Arc<EnrolledPod>,
-        key: Key,
-        tunnel: bool,
-    ) -> Result<Connection<B>, Fault> {
-        let stream = connect::open(worker, pod, key.endpoint, key.class).await?;
+    async fn fresh(&self, pod: &EnrolledPod, key: Key, tunnel: bool) -> Result<Connection<B>, Fault> {
+        let stream = self.dialer.open(pod, key.endpoint, key.class).await?;
         http1::handshake(stream, key.class, tunnel).await.map(Connection::Http1)
     }
 

@@ -1,5 +1,7 @@
 //! HTTP/1 on a connection to an endpoint: one request at a time.
 
+use std::rc::Rc;
+
 use http::{Request, Response};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -14,6 +16,7 @@ use crate::{
     codec::{
         Incoming,
         limits::{MAX_HEADER_BYTES, MAX_HEADERS},
+        trailers::{Trailers, Trailing, WithTrailers},
     },
     fault::{Fault, Kind},
     net::Class,
@@ -23,23 +26,35 @@ use crate::{
 #[derive(Debug)]
 pub struct Ready<B> {
     /// hyper's handle of the connection.
-    pub sender: SendRequest<B>,
+    pub sender: SendRequest<Trailing<B>>,
+    /// Trailers of the request on their way out.
+    pub trailers: Rc<Trailers>,
     /// Tells when a head is written.
     pub watch: WriteWatch,
     /// The connection has carried a request before.
     pub reused: bool,
 }
 
-impl<B: Body + 'static> Ready<B> {
+impl<B> Ready<B> {
+    /// Whether nothing goes on any more, so that the connection may wait for another request.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !self.sender.is_closed() && !self.trailers.are_waiting()
+    }
+}
+
+impl<B: Body + Unpin + 'static> Ready<B> {
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
     /// If there is none. The request comes back if nothing of it was written.
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Unanswered<B>> {
+        let request = request.map(|body| Trailing::new(body, Rc::clone(&self.trailers)));
         match self.sender.try_send_request(request).await {
             Ok(response) => Ok(response.map(Incoming::Http1)),
             Err(mut error) => {
                 let unprocessed = error.take_message().filter(|_| self.reused);
+                let unprocessed = unprocessed.map(|request| request.map(Trailing::into_inner));
                 Err(Unanswered { unprocessed, whole: true, error: error.into_error().into() })
             }
         }
@@ -55,11 +70,13 @@ const SHADOW_BUFFER: usize = MAX_HEADER_BYTES;
 /// `connect_failed` if hyper refuses the connection.
 pub async fn handshake<B>(stream: TcpStream, class: Class, tunnel: bool) -> Result<Ready<B>, Fault>
 where
-    B: Body + 'static,
+    B: Body + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (io, watch) = Watched::new(stream);
+    let trailers = Rc::<Trailers>::default();
+    let io = WithTrailers::new(io, Rc::clone(&trailers));
     let mut builder = Builder::new();
     if let Class::Shadow(_) = class {
         builder.max_buf_size(SHADOW_BUFFER);
@@ -92,5 +109,5 @@ where
             let _ = connection.await;
         });
     }
-    Ok(Ready { sender, watch, reused: false })
+    Ok(Ready { sender, trailers, watch, reused: false })
 }

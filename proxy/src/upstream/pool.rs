@@ -117,7 +117,7 @@ impl<B> Pool<B> {
     /// Takes back a connection whose exchange is complete on both sides.
     pub fn put(&self, key: Key, connection: Ready<B>) {
         let mut pool = self.idle.borrow_mut();
-        if !connection.sender.is_closed() && self.max.allows(&pool, key) {
+        if connection.is_done() && self.max.allows(&pool, key) {
             let idle = Idle { ready: Ready { reused: true, ..connection }, since: Instant::now() };
             pool.entry(key).or_default().push(idle);
         }
@@ -144,6 +144,8 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::{io::duplex, task::LocalSet};
 
+    use std::rc::Rc;
+
     use super::*;
     use crate::upstream::watched::WriteWatch;
 
@@ -154,7 +156,7 @@ mod tests {
             let _far = far;
             connection.await
         });
-        Ready { sender, watch: WriteWatch::default(), reused: false }
+        Ready { sender, trailers: Rc::default(), watch: WriteWatch::default(), reused: false }
     }
 
     /// Fails if what comes on top is kept, by endpoint or in all, or if a place is lost when a connection is taken out again.

@@ -9,7 +9,7 @@ use bytes::Buf;
 use tokio::{sync::SetOnce, task::spawn_local, time::Instant};
 
 use super::{
-    connect,
+    connect::Dialer,
     http2::{Http2, Stream, handshake},
     pool::Key,
 };
@@ -17,7 +17,6 @@ use crate::{
     enrol::EnrolledPod,
     fault::{Fault, Kind},
     net::addr::NetnsCookie,
-    worker::Worker,
 };
 
 /// Connections in a row that may be dead on arrival before a request gives up.
@@ -26,6 +25,7 @@ const DEAD_ON_ARRIVAL: u32 = 3;
 /// The connections. Not shared between threads; no lock.
 #[derive(Debug)]
 pub struct Streams<D: Buf> {
+    dialer: Dialer,
     open: RefCell<HashMap<Key, Vec<Rc<Http2<D>>>>>,
     connecting: RefCell<HashMap<Key, Rc<Attempt<D>>>>,
     timeout: Duration,
@@ -37,26 +37,21 @@ type Attempt<D> = SetOnce<Result<Rc<Http2<D>>, Fault>>;
 impl<D: Buf + 'static> Streams<D> {
     /// Without connections; one that has had no stream for `timeout` is closed.
     #[must_use]
-    pub fn new(timeout: Duration) -> Rc<Self> {
-        Rc::new(Self { open: RefCell::default(), connecting: RefCell::default(), timeout })
+    pub fn new(dialer: Dialer, timeout: Duration) -> Rc<Self> {
+        Rc::new(Self { dialer, open: RefCell::default(), connecting: RefCell::default(), timeout })
     }
 
     /// A stream of a connection that is there, or of a new one.
     ///
     /// # Errors
     /// If no connection can be made, or every one ends at once.
-    pub async fn take(
-        self: &Rc<Self>,
-        worker: &Rc<Worker>,
-        pod: &Arc<EnrolledPod>,
-        key: Key,
-    ) -> Result<Stream<D>, Fault> {
+    pub async fn take(self: &Rc<Self>, pod: &Arc<EnrolledPod>, key: Key) -> Result<Stream<D>, Fault> {
         let mut dead = 0;
         loop {
             if let Some(stream) = self.place(key) {
                 return Ok(stream);
             }
-            let connection = self.attempt(worker, pod, key).wait().await.clone()?;
+            let connection = self.attempt(pod, key).wait().await.clone()?;
             if let Some(place) = connection.place() {
                 return Ok(Stream::new(place));
             }
@@ -76,17 +71,16 @@ impl<D: Buf + 'static> Streams<D> {
     }
 
     /// The attempt under way, or a new one.
-    fn attempt(self: &Rc<Self>, worker: &Rc<Worker>, pod: &Arc<EnrolledPod>, key: Key) -> Rc<Attempt<D>> {
+    fn attempt(self: &Rc<Self>, pod: &Arc<EnrolledPod>, key: Key) -> Rc<Attempt<D>> {
         if let Some(attempt) = self.connecting.borrow().get(&key) {
             return Rc::clone(attempt);
         }
         let attempt = Rc::new(Attempt::new());
         self.connecting.borrow_mut().insert(key, Rc::clone(&attempt));
-        let (streams, worker, pod, under_way) =
-            (Rc::clone(self), Rc::clone(worker), Arc::clone(pod), Rc::clone(&attempt));
+        let (streams, pod, under_way) = (Rc::clone(self), Arc::clone(pod), Rc::clone(&attempt));
         spawn_local(async move {
             let connecting =
-                async { handshake(connect::open(&worker, &pod, key.endpoint, key.class).await?, key.class).await };
+                async { handshake(streams.dialer.open(&pod, key.endpoint, key.class).await?, key.class).await };
             let result = connecting.await;
             streams.connecting.borrow_mut().remove(&key);
             if let Ok(connection) = &result

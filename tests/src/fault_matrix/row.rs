@@ -91,7 +91,7 @@ impl Row {
         let name = self.fault.name();
         self.report.all_right().with_context(|| format!("{name}: the primary"))?;
         // The client's connection and v1's for each of the load's, and at most one for each shadow.
-        let most = self.before.fds + 2 * load.connections as usize + self.report.requests as usize + SPARE_FILES;
+        let most = self.before.fds + 2 * load.lanes() as usize + self.report.requests as usize + SPARE_FILES;
         ensure!(self.highest.fds <= most, "{name}: {} open files, at most {most} are due", self.highest.fds);
         let grown = self.highest.rss.saturating_sub(self.before.rss);
         ensure!(grown <= MEMORY, "{name}: the agent grew by {grown} KiB, at most {MEMORY} are due");

@@ -1,4 +1,4 @@
-//! The client: keep-alive connections from inside a pod, a mix of requests on each, every answer compared to the byte.
+//! The client: connections of both protocols from inside a pod, a mix of requests on each, every answer compared to the byte.
 
 use std::{
     net::SocketAddr,
@@ -10,96 +10,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use hdrhistogram::Histogram;
+use anyhow::{Context as _, Result, anyhow};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     task::JoinSet,
     time::{sleep_until, timeout},
 };
 
-use super::exchange::{self, Kind};
+use super::{
+    Kind, Report,
+    wire::{STREAMS, Shared, Wire},
+};
 use crate::{netns, pod::Pod, wait::PATIENCE};
 
-/// A load.
+/// A load: lanes, each with one request at a time.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Connections, each with one request at a time.
+    /// Connections of HTTP/1.1; each is a lane.
     pub connections: u64,
-    /// Time between the beginnings of two requests of a connection; `None` = the next as soon as the last is answered.
+    /// Lanes over HTTP/2, of which [`STREAMS`] share a connection.
+    pub streams: u64,
+    /// Time between the beginnings of two requests of a lane; `None` = the next as soon as the last is answered.
     pub pace: Option<Duration>,
-    /// Requests of each connection; `None` = until it is stopped.
+    /// Requests of each lane; `None` = until it is stopped.
     pub requests: Option<u64>,
     /// Small requests only, instead of the mix.
     pub small: bool,
 }
 
-/// How it went.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Requests that have ended, rightly or not.
-    pub requests: u64,
-    /// Those whose answer was not to the byte what it had to be, or did not come.
-    pub wrong: u64,
-    /// What was wrong with the first of them.
-    pub first_wrong: Option<String>,
-    /// Body bytes sent.
-    pub uploaded: u64,
-    /// Latencies of small requests, microseconds, from when they were due.
-    pub small: Histogram<u64>,
-    /// Latencies of uploads.
-    pub uploads: Histogram<u64>,
-}
-
-impl Report {
-    /// Nothing yet.
-    ///
-    /// # Errors
-    /// Never in practice: the histogram's bounds are constants.
-    pub fn new() -> Result<Self> {
-        let empty = || Histogram::new_with_bounds(1, 60_000_000, 3);
-        Ok(Self { requests: 0, wrong: 0, first_wrong: None, uploaded: 0, small: empty()?, uploads: empty()? })
-    }
-
-    /// Adds another's numbers.
-    ///
-    /// # Errors
-    /// Never in practice: all histograms have the same bounds.
-    pub fn add(&mut self, other: &Self) -> Result<()> {
-        self.requests += other.requests;
-        self.wrong += other.wrong;
-        self.uploaded += other.uploaded;
-        if self.first_wrong.is_none() {
-            self.first_wrong.clone_from(&other.first_wrong);
-        }
-        self.small.add(&other.small)?;
-        self.uploads.add(&other.uploads)?;
-        Ok(())
-    }
-
-    /// Every answer was right.
-    ///
-    /// # Errors
-    /// With the first that was not.
-    pub fn all_right(&self) -> Result<()> {
-        let first = self.first_wrong.as_deref().unwrap_or_default();
-        ensure!(self.wrong == 0, "{} of {} primary answers were wrong; the first: {first}", self.wrong, self.requests);
-        Ok(())
-    }
-
-    fn note(&mut self, kind: Kind, due: Instant, outcome: Result<()>) {
-        self.requests += 1;
-        self.uploaded += kind.length() as u64;
-        let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match kind {
-            Kind::Get => self.small.saturating_record(micros),
-            Kind::Upload(_) => self.uploads.saturating_record(micros),
-        }
-        if let Err(error) = outcome {
-            self.wrong += 1;
-            self.first_wrong.get_or_insert_with(|| format!("{error:#}"));
-        }
+impl Load {
+    /// Requests at a time.
+    #[must_use]
+    pub fn lanes(&self) -> u64 {
+        self.connections + self.streams
     }
 }
 
@@ -162,9 +104,13 @@ pub fn start(pod: &Pod, to: SocketAddr, load: &Load) -> Result<Running> {
                 runtime.block_on(async {
                     let mut tasks = JoinSet::new();
                     let start = Instant::now();
-                    for index in 0..load.connections {
+                    let shared: Vec<_> = (0..load.streams.div_ceil(STREAMS)).map(|_| Shared::default()).collect();
+                    let wires = (0..load.connections).map(|_| Wire::http1(to));
+                    let wires =
+                        wires.chain((0..load.streams).map(|at| Wire::http2(to, &shared[(at / STREAMS) as usize])));
+                    for (index, wire) in (0..).zip(wires) {
                         let (report, stop) = (Arc::clone(&report), Arc::clone(&stop));
-                        tasks.spawn(Connection { to, load: load.clone(), index, start, report, stop }.serve());
+                        tasks.spawn(Lane { wire, load: load.clone(), index, start, report, stop }.serve());
                     }
                     tasks.join_all().await;
                 });
@@ -175,9 +121,9 @@ pub fn start(pod: &Pod, to: SocketAddr, load: &Load) -> Result<Running> {
     Ok(Running { report, thread: Some(thread), stop })
 }
 
-/// One connection of the load; a new one after a wrong answer.
-struct Connection {
-    to: SocketAddr,
+/// One request after the other.
+struct Lane {
+    wire: Wire,
     load: Load,
     index: u64,
     start: Instant,
@@ -185,10 +131,8 @@ struct Connection {
     stop: Arc<AtomicBool>,
 }
 
-impl Connection {
-    async fn serve(self) {
-        let mut wire = None;
-        let mut buffer = Vec::with_capacity(16 * 1024);
+impl Lane {
+    async fn serve(mut self) {
         for number in 0..self.load.requests.unwrap_or(u64::MAX) {
             let due = self.due(number);
             if self.load.pace.is_some() {
@@ -198,17 +142,13 @@ impl Connection {
                 break;
             }
             let kind = if self.load.small { Kind::Get } else { Kind::of(number, self.index) };
-            let outcome = async {
-                let wire = match &mut wire {
-                    Some(wire) => wire,
-                    None => wire.insert(open(self.to).await?),
-                };
-                timeout(PATIENCE, ask(wire, &mut buffer, kind, self.index, number)).await.context("no answer")?
-            };
-            let outcome = outcome.await.with_context(|| format!("{kind:?} {number} of connection {}", self.index));
+            let outcome = timeout(PATIENCE, self.wire.ask(kind, self.index, number)).await;
+            let outcome = outcome
+                .unwrap_or_else(|_| Err(anyhow!("no answer")))
+                .with_context(|| format!("{kind:?} {number} of {} {}", self.wire.protocol(), self.index));
             if outcome.is_err() {
-                // What is left of it is no measure of anything.
-                wire = None;
+                // What is left of the connection is no measure of anything.
+                self.wire.drop_connection().await;
             }
             self.report.lock().unwrap_or_else(PoisonError::into_inner).note(kind, due, outcome);
         }
@@ -217,35 +157,9 @@ impl Connection {
     /// When a request should begin. What begins late because the one before it was late counts from then all the same.
     fn due(&self, number: u64) -> Instant {
         match self.load.pace {
-            // Connections take turns.
-            Some(pace) => self.start + pace.mul_f64(number as f64 + self.index as f64 / self.load.connections as f64),
+            // Lanes take turns.
+            Some(pace) => self.start + pace.mul_f64(number as f64 + self.index as f64 / self.load.lanes() as f64),
             None => Instant::now(),
         }
     }
-}
-
-async fn open(to: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect(to).await.with_context(|| format!("cannot connect to {to}"))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-async fn ask(wire: &mut TcpStream, buffer: &mut Vec<u8>, kind: Kind, connection: u64, number: u64) -> Result<()> {
-    let expected = exchange::expected(kind, connection, number);
-    wire.write_all(exchange::request_head(kind, connection, number).as_bytes()).await?;
-    wire.write_all(&exchange::upload()[..kind.length()]).await?;
-    buffer.clear();
-    while buffer.len() < expected.len() {
-        if wire.read_buf(buffer).await? == 0 {
-            bail!("the connection ended after {:?}", String::from_utf8_lossy(buffer));
-        }
-    }
-    ensure!(*buffer == expected, "got {:?} instead of {:?}", readable(buffer), readable(&expected));
-    Ok(())
-}
-
-/// The part of an answer that people can read.
-fn readable(bytes: &[u8]) -> String {
-    let printable = bytes.iter().take_while(|byte| byte.is_ascii());
-    printable.map(|byte| char::from(*byte)).collect()
 }

@@ -6,8 +6,12 @@
 
 pub mod client;
 pub mod exchange;
+mod report;
 pub mod server;
+mod wire;
 
-pub use client::{Load, Report, Running};
+pub use client::{Load, Running};
 pub use exchange::Kind;
+pub use report::Report;
 pub use server::{Manner, Server};
+pub use wire::STREAMS;

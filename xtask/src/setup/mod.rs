@@ -15,8 +15,9 @@ pub(crate) use linker::tools_bin;
 pub(crate) use python::venv;
 pub(crate) use toolchain::Toolchain;
 
-/// What building the BPF object needs: a compiler with core's source, and bpf-linker.
+/// What building needs: for the BPF object a compiler with core's source, and bpf-linker.
 pub(crate) fn ebpf() -> Result<Toolchain> {
+    packages::ensure(&packages::missing(packages::BUILD), "the allocator")?;
     let toolchain = toolchain::ensure()?;
     linker::ensure(&toolchain)?;
     Ok(toolchain)

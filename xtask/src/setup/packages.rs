@@ -15,16 +15,19 @@ use crate::task;
 /// Programs of the toy world, and the package that has each.
 pub(crate) const WORLD: &[(&str, &str)] =
     &[("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("curl", "curl")];
+/// What building the binary needs beside Rust and its linker: its allocator is C.
+pub(crate) const BUILD: &[(&str, &str)] = &[("make", "make")];
 /// Programs of the conformance tests. redis-tools has the server's program too, and starts none (see `integration::redis`).
 pub(crate) const PEERS: &[(&str, &str)] = &[("redis-cli", "redis-tools")];
 
 /// What the package managers of other systems call Debian's packages, where the name differs: dnf, pacman, zypper.
-const ELSEWHERE: [(&str, [&str; 3]); 5] = [
+const ELSEWHERE: [(&str, [&str; 3]); 6] = [
     ("iproute2", ["iproute", "iproute2", "iproute2"]),
     ("python3", ["python3", "python", "python3"]),
     ("python3-venv", ["python3-pip", "python-pip", "python3-pip"]),
     ("nftables", ["nftables"; 3]),
     ("curl", ["curl"; 3]),
+    ("make", ["make"; 3]),
 ];
 /// How each of them installs, in the same order.
 const MANAGERS: [(&str, &str); 3] =

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     Findings,
-    subsets::suffixes,
+    domains::suffixes,
     world::{Name, World},
 };
 use crate::control::{

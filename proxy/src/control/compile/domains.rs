@@ -19,3 +19,8 @@ fn of(name: &str, cluster_domain: &str) -> Vec<String> {
     let full = format!("{name}.svc.{cluster_domain}");
     vec![format!("{full}."), full, format!("{name}.svc"), name.to_owned()]
 }
+
+/// `.b.c`, `.c` of `a.b.c`: what wildcards that cover a host leave of it, the longest first, and the empty rest of `*`.
+pub(super) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+    host.char_indices().filter(|(_, c)| *c == '.').map(|(at, _)| &host[at..]).chain([""])
+}

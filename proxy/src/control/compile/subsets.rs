@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Findings, claims, world::World};
+use super::{Findings, claims, domains::suffixes, world::World};
 use crate::control::model::{DestinationRule, Labels, Service, Subset};
 
 /// Subsets by name, for one host in one namespace.
@@ -82,9 +82,4 @@ fn warn_elsewhere(world: &World<'_>, cluster_domain: &str, findings: &mut Findin
             findings.warning(&rule.host.location, &object, message, &remedy);
         }
     }
-}
-
-/// `.b.c`, `.c` of `a.b.c`: what wildcards that cover a host leave of it, the longest first, and the empty rest of `*`.
-pub(super) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
-    host.char_indices().filter(|(_, c)| *c == '.').map(|(at, _)| &host[at..]).chain([""])
 }

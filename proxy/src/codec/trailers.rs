@@ -4,8 +4,8 @@
 //! chunk. Never: a change to a message without trailers.
 //!
 //! hyper writes only trailers that a `Trailer` field announces, and a server's only to a client that sent `TE: trailers`; Go, nginx and many
-//! others send them unannounced. So the codec never hears of them ([`Trailers::put`] takes them out of the body), and the last chunk that it
-//! writes for the body is completed here.
+//! others send them unannounced. So the codec never hears of them ([`Trailers::put`] takes them out of the body, [`Trailing`] is a body that
+//! does so by itself), and the last chunk that it writes for the body is completed on its way out ([`WithTrailers`]).
 
 use std::{
     cell::RefCell,
@@ -18,8 +18,9 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, header};
+use http_body::{Body, Frame, SizeHint};
 use send_wrapper::SendWrapper;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The last chunk without trailers, as hyper writes it: one buffer, the last before it flushes.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -69,54 +70,85 @@ impl Trailers {
     }
 }
 
-/// The writing side of a connection: puts the trailers into the last chunk.
+/// A body whose trailers go to the connection that it is written on.
 #[derive(Debug)]
-pub struct LastChunk {
+pub struct Trailing<B> {
+    body: B,
+    place: Rc<Trailers>,
+}
+
+impl<B> Trailing<B> {
+    /// A body for the connection whose place this is.
+    #[must_use]
+    pub fn new(body: B, place: Rc<Trailers>) -> Self {
+        Self { body, place }
+    }
+
+    /// The body as it was.
+    #[must_use]
+    pub fn into_inner(self) -> B {
+        self.body
+    }
+}
+
+impl<B: Body + Unpin> Body for Trailing<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.place.put(trailers);
+            return Poll::Ready(None);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection as the codec sees it: puts the trailers into the last chunk that is written on it.
+#[derive(Debug)]
+pub struct WithTrailers<IO> {
+    inner: IO,
     trailers: SendWrapper<Rc<Trailers>>,
     /// What was taken from the codec and not written yet: a last chunk, unless more comes before the flush.
     held: Bytes,
 }
 
-impl LastChunk {
-    /// For a connection whose bodies put their trailers there.
+impl<IO> WithTrailers<IO> {
+    /// Over a connection whose bodies put their trailers there.
     #[must_use]
-    pub fn new(trailers: Rc<Trailers>) -> Self {
-        Self { trailers: SendWrapper::new(trailers), held: Bytes::new() }
+    pub fn new(inner: IO, trailers: Rc<Trailers>) -> Self {
+        Self { inner, trailers: SendWrapper::new(trailers), held: Bytes::new() }
     }
+}
 
-    /// Whether writes and flushes have to come this way now.
-    #[must_use]
-    pub fn is_due(&self) -> bool {
-        self.trailers.are_waiting()
-    }
-
+impl<IO: AsyncWrite + Unpin> WithTrailers<IO> {
     /// Writes what the codec wants to write, but for the last chunk.
-    ///
-    /// # Errors
-    /// As the connection's.
-    pub fn poll_write<IO: AsyncWrite + Unpin>(
-        &mut self,
-        cx: &mut Context<'_>,
-        io: &mut IO,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_all_but_last(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // Something follows: what was held looked like a last chunk and was none.
-        ready!(self.poll_held(cx, io))?;
+        ready!(self.poll_held(cx))?;
         match buf.strip_suffix(LAST_CHUNK) {
             Some([]) => {
                 self.held = Bytes::from_static(LAST_CHUNK);
                 Poll::Ready(Ok(LAST_CHUNK.len()))
             }
-            Some(before) => Pin::new(io).poll_write(cx, before),
-            None => Pin::new(io).poll_write(cx, buf),
+            Some(before) => Pin::new(&mut self.inner).poll_write(cx, before),
+            None => Pin::new(&mut self.inner).poll_write(cx, buf),
         }
     }
 
     /// The codec has nothing more: what is held is the last chunk.
-    ///
-    /// # Errors
-    /// As the connection's.
-    pub fn poll_flush<IO: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut IO) -> Poll<io::Result<()>> {
+    fn poll_last(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if &*self.held == LAST_CHUNK
             && let Some(fields) = self.trailers.fields.borrow_mut().as_mut()
         {
@@ -124,7 +156,7 @@ impl LastChunk {
             fields.clear();
         }
         let completes = !self.held.is_empty();
-        ready!(self.poll_held(cx, io))?;
+        ready!(self.poll_held(cx))?;
         if completes {
             self.trailers.fields.replace(None);
             if let Some(waker) = self.trailers.waiting.take() {
@@ -134,9 +166,9 @@ impl LastChunk {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_held<IO: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, io: &mut IO) -> Poll<io::Result<()>> {
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
-            let count = ready!(Pin::new(&mut *io).poll_write(cx, &self.held))?;
+            let count = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -146,11 +178,52 @@ impl LastChunk {
     }
 }
 
+impl<IO: AsyncRead + Unpin> AsyncRead for WithTrailers<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for WithTrailers<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.trailers.are_waiting() {
+            true => self.poll_all_but_last(cx, buf),
+            false => Pin::new(&mut self.inner).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.trailers.are_waiting() {
+            true => {
+                let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+                self.poll_all_but_last(cx, first)
+            }
+            false => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_last(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use http::HeaderValue;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
 
@@ -178,17 +251,13 @@ mod tests {
         let map: HeaderMap =
             fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
         trailers.put(&map);
-        let (mut last, mut io) = (LastChunk::new(Rc::clone(&trailers)), Slow::default());
+        let mut io = WithTrailers::new(Slow::default(), Rc::clone(&trailers));
         for buffer in buffers {
-            let mut rest = *buffer;
-            while !rest.is_empty() {
-                let count = poll_fn(|cx| last.poll_write(cx, &mut io, rest)).await.unwrap();
-                rest = &rest[count..];
-            }
+            io.write_all(buffer).await.unwrap();
         }
-        poll_fn(|cx| last.poll_flush(cx, &mut io)).await.unwrap();
+        io.flush().await.unwrap();
         trailers.written().await;
-        String::from_utf8(io.0).unwrap()
+        String::from_utf8(io.inner.0).unwrap()
     }
 
     #[tokio::test]
