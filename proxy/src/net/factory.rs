@@ -106,15 +106,8 @@ impl SocketFactory {
             .inside(netns, "make a socket", move || {
                 let socket = Socket::new(family.domain(), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
                 socket.set_mark(mark.value)?;
-                if let Class::Shadow(_) = class {
-                    socket.set_send_buffer_size(SHADOW_BUFFER)?;
-                    socket.set_recv_buffer_size(SHADOW_BUFFER)?;
-                    socket.set_tcp_notsent_lowat(SHADOW_UNSENT)?;
-                }
-                match (class, family) {
-                    (Class::Primary | Class::Shadow(Dscp::UNCHANGED), _) => {}
-                    (Class::Shadow(dscp), Family::V4) => socket.set_tos_v4(dscp.field())?,
-                    (Class::Shadow(dscp), Family::V6) => socket.set_tclass_v6(dscp.field())?,
+                if let Class::Shadow(dscp) = class {
+                    yields(&socket, dscp, family)?;
                 }
                 Ok(socket)
             })
@@ -194,6 +187,18 @@ impl SocketFactory {
     }
 }
 
+/// Makes a socket yield to others, on the wire and in memory.
+fn yields(socket: &Socket, dscp: Dscp, family: Family) -> io::Result<()> {
+    socket.set_send_buffer_size(SHADOW_BUFFER)?;
+    socket.set_recv_buffer_size(SHADOW_BUFFER)?;
+    socket.set_tcp_notsent_lowat(SHADOW_UNSENT)?;
+    match (dscp, family) {
+        (Dscp::UNCHANGED, _) => Ok(()),
+        (dscp, Family::V4) => socket.set_tos_v4(dscp.field()),
+        (dscp, Family::V6) => socket.set_tclass_v6(dscp.field()),
+    }
+}
+
 /// Goes into a namespace, does the work, and comes back. A thread that cannot come back must not go on.
 fn visit(home: &Netns, netns: &Netns, Work(work): Work) {
     if let Err(errno) = setns(netns, CloneFlags::CLONE_NEWNET) {
@@ -204,5 +209,26 @@ fn visit(home: &Netns, netns: &Netns, Work(work): Work) {
     if let Err(errno) = setns(home, CloneFlags::CLONE_NEWNET) {
         tracing::error!(%errno, "the socket factory cannot return to its own network namespace: aborting, so that no traffic goes to a wrong pod");
         process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails if the kernel is left to hold as much of a shadow as it likes: what it holds is what `too_slow` does not see.
+    #[test]
+    fn little_of_a_shadow_is_in_the_kernel() -> io::Result<()> {
+        for family in [Family::V4, Family::V6] {
+            let socket = Socket::new(family.domain(), Type::STREAM, Some(Protocol::TCP))?;
+            yields(&socket, Dscp::UNCHANGED, family)?;
+            assert_eq!(socket.tcp_notsent_lowat()?, SHADOW_UNSENT);
+            // The kernel doubles what it is asked for (socket(7)).
+            assert_eq!(
+                (socket.send_buffer_size()?, socket.recv_buffer_size()?),
+                (2 * SHADOW_BUFFER, 2 * SHADOW_BUFFER)
+            );
+        }
+        Ok(())
     }
 }
