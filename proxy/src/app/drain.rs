@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    accept::LAST_CALL,
     capture::Capture,
     enrol::Enrolment,
     observe::{access_log::AccessLog, metrics::Metrics},
@@ -17,7 +16,7 @@ use crate::{
 
 /// How often it is looked whether all is done.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long the access log may take for its last lines.
+/// How long shadows that are cut may take to say so, and the access log for its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT.
@@ -56,13 +55,9 @@ pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Si
     capture.detach();
     enrolment.withdraw_all().await;
     let open = metrics.open_connections("captured");
-    let finished = async {
-        // Connections that are still in a listener's queue are counted once they are accepted.
-        sleep(LAST_CALL + LOOK).await;
-        while open.get() > 0 || metrics.shadows_active.get() > 0 {
-            sleep(LOOK).await;
-        }
-    };
+    let under_way = &shared.limits.under_way;
+    // What is still in a listener's queue is not counted yet, but the loop that will accept it is.
+    let finished = until(|| under_way.is_over());
     let began = Instant::now();
     tokio::select! {
         () = finished => tracing::info!(seconds = began.elapsed().as_secs_f32(), "drained"),
@@ -71,6 +66,12 @@ pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Si
     }
     // Each shadow still under way ends as `draining`, and says so in the access log.
     shared.shadows_end.cancel();
-    sleep(LOOK).await;
+    let _ = timeout(LAST_LINES, until(|| metrics.shadows_active.get() == 0)).await;
     log.flush(LAST_LINES);
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        sleep(LOOK).await;
+    }
 }

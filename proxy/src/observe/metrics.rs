@@ -7,7 +7,7 @@ use std::{
     fmt::Write as _,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -18,7 +18,10 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::shadow::outcome::{Ended, Outcome};
+use crate::{
+    limit::Taken,
+    shadow::outcome::{Ended, Outcome},
+};
 
 /// Which mirror a counter belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,7 +96,7 @@ pub struct MirrorMetrics {
     answered: [Counter; 6],
     outcomes: [Counter; Outcome::ALL.len()],
     cut: Counter,
-    active: AtomicU32,
+    active: Taken,
 }
 
 impl MirrorMetrics {
@@ -115,9 +118,9 @@ impl MirrorMetrics {
         self.cut.inc();
     }
 
-    /// Shadows under way; the caller adds and takes away.
+    /// Shadows under way; the caller takes and gives back.
     #[must_use]
-    pub fn active(&self) -> &AtomicU32 {
+    pub fn active(&self) -> &Taken {
         &self.active
     }
 }
@@ -269,7 +272,7 @@ impl Metrics {
                 answered: CODE_CLASSES.map(|code| counter("answered", code)),
                 outcomes: Outcome::ALL.map(|(_, name)| counter(name, "")),
                 cut: self.cut.get_or_create(labels).clone(),
-                active: AtomicU32::new(0),
+                active: Taken::default(),
             })
         });
         Arc::clone(handles)

@@ -14,7 +14,10 @@ use super::{
     queue::{self, Failure, QueueBody, Sink},
     ticket::Ticket,
 };
-use crate::route::{Endpoint, Mirror, Unroutable};
+use crate::{
+    route::{Endpoint, Mirror, Unroutable},
+    under_way::UnderWay,
+};
 
 /// What the decision needs to know of a request.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,8 @@ pub struct Limits {
     pub budget: Budget,
     /// Shadows under way.
     pub active: Gauge,
+    /// What a drain waits for.
+    pub under_way: UnderWay,
 }
 
 /// Why the mirror does not take the request, in the order in which an operator would ask.
@@ -93,7 +98,7 @@ pub fn plan(
         mirror.metrics.candidate();
         let started = refuse(mirror, candidate)
             .and_then(|endpoints| {
-                Ticket::take(mirror, &limits.active).map(|ticket| (endpoints, ticket)).ok_or(Outcome::ShedConcurrency)
+                Ticket::take(mirror, limits).map(|ticket| (endpoints, ticket)).ok_or(Outcome::ShedConcurrency)
             })
             .map_err(|outcome| mirror.metrics.ended(Ended::Without(outcome)));
         if let Ok((endpoints, ticket)) = started {

@@ -1,32 +1,35 @@
 //! One ticket per candidate that is really sent: it holds a place under the mirror's limit and is counted exactly once, whatever happens
 //! to the task that holds it.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::outcome::{Ended, Outcome};
-use crate::route::Mirror;
+use super::{
+    outcome::{Ended, Outcome},
+    plan::Limits,
+};
+use crate::{route::Mirror, under_way::Part};
 
 /// A shadow under way.
 #[derive(Debug)]
 pub struct Ticket {
     mirror: Arc<Mirror>,
     active: Gauge,
+    _under_way: Part,
     ended: Option<Ended>,
 }
 
 impl Ticket {
     /// A place under the mirror's concurrency limit, if one is free.
     #[must_use]
-    pub fn take(mirror: &Arc<Mirror>, active: &Gauge) -> Option<Self> {
-        let under_way = mirror.metrics.active();
-        if under_way.fetch_add(1, Ordering::Relaxed) >= mirror.settings.max_concurrent {
-            under_way.fetch_sub(1, Ordering::Relaxed);
+    pub fn take(mirror: &Arc<Mirror>, limits: &Limits) -> Option<Self> {
+        if !mirror.metrics.active().take(1, mirror.settings.max_concurrent as usize) {
             return None;
         }
+        let Limits { active, under_way, .. } = limits;
         active.inc();
-        Some(Self { mirror: Arc::clone(mirror), active: active.clone(), ended: None })
+        Some(Self { mirror: Arc::clone(mirror), active: active.clone(), _under_way: under_way.begin(), ended: None })
     }
 
     /// The mirror.
@@ -44,7 +47,7 @@ impl Ticket {
 impl Drop for Ticket {
     /// A task that is dropped without a word (its worker stops, it panics) counts as `draining`.
     fn drop(&mut self) {
-        self.mirror.metrics.active().fetch_sub(1, Ordering::Relaxed);
+        self.mirror.metrics.active().give(1);
         self.active.dec();
         self.mirror.metrics.ended(self.ended.unwrap_or(Ended::Without(Outcome::Draining)));
     }
