@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -37,6 +38,7 @@ use crate::{
     opaque,
     patience::{Expired, Patience},
     runtime::WorkerHandle,
+    under_way::UnderWay,
     worker::{Connection, Open, Worker},
 };
 
@@ -44,7 +46,7 @@ use crate::{
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 /// How long a listener still accepts after its pod was withdrawn from the hook.
-pub const LAST_CALL: Duration = Duration::from_millis(100);
+const LAST_CALL: Duration = Duration::from_millis(100);
 /// How long a connection without a first byte is kept once its pod drains.
 const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 
@@ -53,13 +55,14 @@ const DRAIN_SILENCE: Duration = Duration::from_secs(1);
 pub struct Dispatcher {
     workers: Arc<[WorkerHandle]>,
     next: Arc<AtomicUsize>,
+    under_way: UnderWay,
 }
 
 impl Dispatcher {
     /// Over these workers; there is at least one.
     #[must_use]
-    pub fn new(workers: Arc<[WorkerHandle]>) -> Self {
-        Self { workers, next: Arc::default() }
+    pub fn new(workers: Arc<[WorkerHandle]>, under_way: UnderWay) -> Self {
+        Self { workers, next: Arc::default(), under_way }
     }
 
     fn turn(&self) -> usize {
@@ -70,8 +73,14 @@ impl Dispatcher {
 impl Serve for Dispatcher {
     fn serve(&self, pod: Arc<EnrolledPod>, listener: std::net::TcpListener) {
         let dispatcher = self.clone();
+        // From here, not from the loop's first step: a drain may begin before the worker gets to it.
+        let accepting = self.under_way.begin();
         self.workers[self.turn()].run(move |worker| {
-            tokio::task::spawn_local(accept(Rc::clone(worker), dispatcher, pod, listener));
+            let worker = Rc::clone(worker);
+            tokio::task::spawn_local(async move {
+                accept(worker, dispatcher, pod, listener).await;
+                drop(accepting);
+            });
         });
     }
 }
@@ -146,6 +155,7 @@ impl Dispatcher {
 /// A captured connection before a worker serves it.
 struct Captured {
     open: Open,
+    lost: Lost,
     pod: Arc<EnrolledPod>,
     original: OriginalDst,
     client: ClientAddr,
@@ -153,11 +163,29 @@ struct Captured {
 
 impl Captured {
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
-        let Self { open, pod, original, client } = self;
+        let Self { open, lost, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
         let (draw, patience) = (worker.random(), Patience::with(stream.clone()));
         worker.watchman.watch(&patience);
+        lost.not();
         Ok(Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience }))
+    }
+}
+
+/// Counts a connection that no worker came to serve: it broke on the way, or the worker that it was handed to has stopped.
+struct Lost(Option<Counter>);
+
+impl Lost {
+    fn not(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(counter) = &self.0 {
+            counter.inc();
+        }
     }
 }
 
@@ -179,8 +207,9 @@ fn identify(
         return None;
     };
     let client = ClientAddr(SocketAddr::new(pod_address(pod, peer.ip()), peer.port()));
-    let open = Open::count(&worker.counters.open);
-    Some((Captured { open, pod: Arc::clone(pod), original, client }, stream))
+    let open = Open::count(&worker.counters.open, &worker.shared.limits.under_way);
+    let lost = Lost(Some(worker.counters.lost.clone()));
+    Some((Captured { open, lost, pod: Arc::clone(pod), original, client }, stream))
 }
 
 /// A socket that its application has bound to any address comes from loopback; for the world it is the pod's all the same.

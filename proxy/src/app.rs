@@ -25,6 +25,7 @@ use crate::{
     runtime::Workers,
     settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
     shadow::{budget::Budget, plan::Limits},
+    under_way::UnderWay,
     upstream::connect::Dialer,
     worker::Shared,
 };
@@ -87,6 +88,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         limits: Limits {
             budget: Budget::new(settings.data.shadow_node_buffer_bytes, metrics.shadow_buffered_bytes.clone()),
             active: metrics.shadows_active.clone(),
+            under_way: UnderWay::default(),
         },
         metrics: Arc::clone(&metrics),
         log: log.clone(),
@@ -96,7 +98,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let origins = (0..settings.data.workers).map(|_| capture.origins()).collect::<Result<Vec<_>, _>>()?;
     let workers = Workers::start(&shared, origins, capture.heartbeat()?).context("cannot start the workers")?;
 
-    let dispatcher = Arc::new(Dispatcher::new(workers.handles()));
+    let dispatcher = Arc::new(Dispatcher::new(workers.handles(), shared.limits.under_way.clone()));
     let reach = InNamespaces::new(factory, settings.enrol.allow_host_netns);
     let hook = Arc::clone(&capture);
     let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));

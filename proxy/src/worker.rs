@@ -30,6 +30,7 @@ use crate::{
     patience::{Patience, Watchman},
     settings::DataSettings,
     shadow::{overload::Overload, plan::Limits, queue::QueueBody},
+    under_way::{Part, UnderWay},
     upstream::{connect::Dialer, connection::Pools, pool::MaxIdle},
 };
 
@@ -69,6 +70,8 @@ pub struct Counters {
     pub refused: Counter,
     /// Switched protocols.
     pub tunnel: Counter,
+    /// Lost before it was served.
+    pub lost: Counter,
     /// Open connections of any kind.
     pub open: Gauge,
 }
@@ -114,6 +117,7 @@ impl Worker {
             http2: metrics.connections("http2"),
             refused: metrics.connections("refused"),
             tunnel: metrics.connections("tunnel"),
+            lost: metrics.connections("lost"),
             open: metrics.open_connections("captured"),
         };
         let idle = shared.settings.upstream_idle_timeout;
@@ -160,20 +164,23 @@ impl Worker {
 
 /// Counts a connection as open while it lives.
 #[derive(Debug)]
-pub struct Open(Gauge);
+pub struct Open {
+    gauge: Gauge,
+    _under_way: Part,
+}
 
 impl Open {
     /// Counts one more.
     #[must_use]
-    pub fn count(gauge: &Gauge) -> Self {
+    pub fn count(gauge: &Gauge, under_way: &UnderWay) -> Self {
         gauge.inc();
-        Self(gauge.clone())
+        Self { gauge: gauge.clone(), _under_way: under_way.begin() }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.dec();
+        self.gauge.dec();
     }
 }
 

@@ -67,6 +67,34 @@ fn field() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     (name, prop_oneof![4 => value, 1 => vec(any::<u8>(), 0..12)])
 }
 
+/// What an endpoint may say before its answer, and what it may not.
+fn answers() -> impl Strategy<Value = Vec<u8>> {
+    let piece = proptest::sample::select(
+        &[
+            "HTTP/1.1 100 Continue\r\n",
+            "HTTP/1.1 103 Early\r\n",
+            "HTTP/1.1 101 Switching\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 1",
+            "Connection: close, x-a\r\n",
+            "X-A: 1\r\n",
+            "X-B: \u{fc}\n",
+            "Content-Length: 5\r\n",
+            " folded\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            "\0",
+        ][..],
+    );
+    vec(piece, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+/// The content of a chunk, which may look like the end of all chunks.
+fn chunk() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![Just(b"0\r\n\r\n".to_vec()), Just(b"a0\r\n\r\n".to_vec()), vec(any::<u8>(), 1..12)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -87,5 +115,19 @@ proptest! {
     fn a_shadow_never_changes_the_primary(steps in vec(any::<u8>(), 0..120), limit in 0..600_usize, node in 0..2_000_usize) {
         let steps: Vec<_> = steps.into_iter().map(Step::from_byte).collect();
         checks::tee::check(&steps, limit, node);
+    }
+
+    /// Fails if a 1xx is lost, doubled or changed where a read ends, or if a field of the endpoint's connection goes on with it.
+    #[test]
+    fn informational_answers_are_passed_on_whole(bytes in answers(), cuts in vec(any::<u8>(), 0..5)) {
+        checks::framing::interims(&bytes, &cuts);
+    }
+
+    /// Fails if trailers come anywhere but behind the last chunk, or if a byte of the others is lost where a write ends.
+    #[test]
+    fn trailers_stand_behind_the_last_chunk(
+        chunks in vec(chunk(), 0..5), fields in vec(field(), 0..5), cuts in vec(any::<u8>(), 0..5), step in 1..8_usize,
+    ) {
+        checks::framing::last_chunk(&chunks, &fields, &cuts, step);
     }
 }

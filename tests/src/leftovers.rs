@@ -163,7 +163,8 @@ pub fn remove_stale() {
     }
     // The newest logs stay: they explain the last failure.
     let mut dirs: Vec<_> = stale.iter().map(|n| lab.join(n)).collect();
-    dirs.sort_by_key(|d| fs::metadata(d).and_then(|m| m.modified()).ok());
+    // Once for each: another test's process may remove them meanwhile.
+    dirs.sort_by_cached_key(|d| fs::metadata(d).and_then(|m| m.modified()).ok());
     for dir in dirs.iter().rev().skip(20) {
         let _ = fs::remove_dir_all(dir);
     }

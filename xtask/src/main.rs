@@ -1,4 +1,4 @@
-//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `ci`.
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `ci`.
 //!
 //! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
 //! the package managers do.
@@ -11,6 +11,7 @@ mod build_ebpf;
 mod cargo;
 mod ci;
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod soak;
@@ -34,6 +35,8 @@ enum Verb {
     BuildEbpf,
     /// The fault matrix with times, and a soak of minutes: whatever v2 does, v1's users cannot tell.
     Soak(soak::Options),
+    /// Inputs that coverage finds, for what reads bytes of peers (needs a nightly compiler).
+    Fuzz(fuzz::Options),
     /// What continuous integration runs: format, lints, tests.
     Ci,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::test(&options),
         Verb::BuildEbpf => build_ebpf::build_ebpf(),
         Verb::Soak(options) => soak::soak(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Ci => ci::ci(),
     };
     done.unwrap_or_else(|error| {

@@ -4,11 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
-    accept::LAST_CALL,
     capture::Capture,
     enrol::Enrolment,
     observe::{access_log::AccessLog, metrics::Metrics},
@@ -20,7 +19,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the workers may take to drop what is left.
 const LAST_DROPS: Duration = Duration::from_secs(1);
-/// How long the access log may take for its last lines.
+/// How long shadows that are cut may take to say so, and the access log for its last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT.
@@ -60,13 +59,9 @@ pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Si
     capture.detach();
     enrolment.withdraw_all().await;
     let open = metrics.open_connections("captured");
-    let finished = async {
-        // Connections that are still in a listener's queue are counted once they are accepted.
-        sleep(LAST_CALL + LOOK).await;
-        while open.get() > 0 || metrics.shadows_active.get() > 0 {
-            sleep(LOOK).await;
-        }
-    };
+    let under_way = &shared.limits.under_way;
+    // What is still in a listener's queue is not counted yet, but the loop that will accept it is.
+    let finished = until(|| under_way.is_over());
     let began = Instant::now();
     tokio::select! {
         () = finished => tracing::info!(seconds = began.elapsed().as_secs_f32(), "drained"),
@@ -75,8 +70,14 @@ pub(super) async fn drain(running: Running, deadline: Duration, signals: &mut Si
     }
     // Each shadow still under way ends as `draining`, and says so in the access log.
     shared.shadows_end.cancel();
-    sleep(LOOK).await;
+    let _ = timeout(LAST_LINES, until(|| metrics.shadows_active.get() == 0)).await;
     // A primary that is cut off here has its line too, and so have the shadows that ended before it.
     workers.end(LAST_DROPS).await;
     log.flush(LAST_LINES);
+}
+
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        sleep(LOOK).await;
+    }
 }

@@ -4,12 +4,13 @@
 //! thread of their own. What finds the queue full, or cannot be written, is lost and counted. Never: blocks the one who
 //! pushes, holds more than [`MAX_BYTES`].
 
+mod ledger;
+
 use std::{
     fmt,
     io::{self, Write},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
     thread::{self, Thread},
@@ -17,6 +18,8 @@ use std::{
 };
 
 use prometheus_client::metrics::counter::Counter;
+
+use ledger::Ledger;
 
 /// Text that may wait for the writer.
 pub const MAX_BYTES: usize = 4 << 20;
@@ -45,10 +48,7 @@ pub struct LineQueue {
 
 #[derive(Debug, Default)]
 struct Shared {
-    waiting_bytes: AtomicUsize,
-    /// Lines accepted, and lines that the writer is done with (written or lost).
-    accepted: AtomicU64,
-    done: AtomicU64,
+    ledger: Ledger,
     lost: Counter,
 }
 
@@ -70,16 +70,15 @@ impl LineQueue {
     /// Hands over a line (with its newline), or loses it.
     pub fn push(&self, line: Vec<u8>) {
         let size = line.len();
-        if self.shared.waiting_bytes.fetch_add(size, Ordering::Relaxed) + size > MAX_BYTES {
-            self.shared.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
-            self.shared.lost.inc();
+        let Shared { ledger, lost } = &*self.shared;
+        if !ledger.take(size, MAX_BYTES) {
+            lost.inc();
             return;
         }
-        self.shared.accepted.fetch_add(1, Ordering::Relaxed);
         if self.sender.try_send(line).is_err() {
-            self.shared.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
-            self.shared.done.fetch_add(1, Ordering::Relaxed);
-            self.shared.lost.inc();
+            lost.inc();
+            ledger.left(size);
+            ledger.settle(1);
         } else if self.wake == Wake::AtOnce {
             self.writer.unpark();
         }
@@ -91,12 +90,11 @@ impl LineQueue {
         self.shared.lost.clone()
     }
 
-    /// Waits until what was pushed before is written, or the patience is over (a stuck reader of our output). For the end of
-    /// the process, not for the data path.
+    /// Waits until everything that was pushed is written, or the patience is over (a stuck reader of our output, somebody who never stops
+    /// pushing). For the end of the process, not for the data path.
     pub fn flush(&self, patience: Duration) {
-        let target = self.shared.accepted.load(Ordering::Relaxed);
         let deadline = Instant::now() + patience;
-        while self.shared.done.load(Ordering::Acquire) < target && Instant::now() < deadline {
+        while !self.shared.ledger.is_settled() && Instant::now() < deadline {
             self.writer.unpark();
             thread::sleep(Duration::from_millis(1));
         }
@@ -118,7 +116,7 @@ fn write_all(receiver: &Receiver<Vec<u8>>, shared: &Shared, mut target: impl Wri
         let ended = loop {
             match receiver.try_recv() {
                 Ok(line) => {
-                    shared.waiting_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+                    shared.ledger.left(line.len());
                     batch.extend_from_slice(&line);
                     lines += 1;
                 }
@@ -133,7 +131,7 @@ fn write_all(receiver: &Receiver<Vec<u8>>, shared: &Shared, mut target: impl Wri
             if target.write_all(&batch).and_then(|()| target.flush()).is_err() {
                 shared.lost.inc_by(lines);
             }
-            shared.done.fetch_add(lines, Ordering::Release);
+            shared.ledger.settle(lines);
             pause = BUSY_PAUSE;
         } else if ended {
             return;
@@ -225,7 +223,7 @@ mod tests {
         assert_eq!(queue.lost().get(), 7, "what fits into the queue waits, the rest is lost");
         drop(open);
         queue.flush(LONG);
-        assert_eq!(queue.shared.waiting_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.shared.ledger.waiting_bytes(), 0);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! The node's budget of unsent shadow bytes: one counter for all workers.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// Shared by all workers; adding is an atomic operation, never a wait.
+use crate::limit::Taken;
+
+/// Shared by all workers; taking is an atomic operation, never a wait.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    used: Arc<AtomicUsize>,
+    used: Arc<Taken>,
     limit: usize,
     gauge: Gauge,
 }
@@ -25,25 +24,23 @@ impl Budget {
     /// Takes `bytes` if they fit.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.limit {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        let fits = self.used.take(bytes, self.limit);
+        if fits {
+            self.gauge.inc_by(bytes as i64);
         }
-        self.gauge.inc_by(bytes as i64);
-        true
+        fits
     }
 
     /// Gives `bytes` back.
     pub fn give(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.used.give(bytes);
         self.gauge.dec_by(bytes as i64);
     }
 
     /// Bytes in use.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.used.now()
     }
 }
 
@@ -53,12 +50,14 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_and_leaves_no_trace() {
-        let budget = Budget::new(10, Gauge::default());
+        let gauge = Gauge::default();
+        let budget = Budget::new(10, gauge.clone());
         assert!(budget.take(6));
         assert!(!budget.take(5));
-        assert_eq!(budget.used(), 6);
+        assert_eq!((budget.used(), gauge.get()), (6, 6));
         assert!(budget.take(4));
         budget.give(10);
-        assert_eq!(budget.used(), 0);
+        assert!(!budget.take(usize::MAX));
+        assert_eq!((budget.used(), gauge.get()), (0, 0));
     }
 }

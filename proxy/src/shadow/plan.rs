@@ -17,6 +17,7 @@ use super::{
 use crate::{
     observe::{access_log::Tie, identity::Identity},
     route::{Endpoint, Mirror, Unroutable},
+    under_way::UnderWay,
 };
 
 /// What the decision needs to know of a request.
@@ -62,6 +63,8 @@ pub struct Limits {
     pub budget: Budget,
     /// Shadows under way.
     pub active: Gauge,
+    /// What a drain waits for.
+    pub under_way: UnderWay,
 }
 
 /// Why the mirror does not take the request, in the order in which an operator would ask.
@@ -99,7 +102,7 @@ pub fn plan(
     for mirror in mirrors {
         let mut ticket = Ticket::issue(mirror, candidate.identity, candidate.tie);
         let endpoints = match refuse(mirror, candidate) {
-            Ok(_) if !ticket.take_place(&limits.active) => Err(Outcome::ShedConcurrency),
+            Ok(_) if !ticket.take_place(limits) => Err(Outcome::ShedConcurrency),
             decided => decided,
         };
         match endpoints {

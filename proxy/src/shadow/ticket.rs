@@ -1,11 +1,7 @@
 //! One ticket per candidate: it is counted exactly once and told of in the access log once, whatever happens to the task that holds it. While its
 //! shadow is under way it holds a place under the mirror's limit.
 
-use std::{
-    mem,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{mem, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,6 +10,7 @@ use super::{
     answer::Answer,
     host,
     outcome::{Ended, Outcome},
+    plan::Limits,
 };
 use crate::{
     capture::heartbeat::monotonic_ns,
@@ -23,6 +20,7 @@ use crate::{
         identity::Identity,
     },
     route::Mirror,
+    under_way::Part,
 };
 
 /// A candidate that has not ended.
@@ -30,12 +28,20 @@ use crate::{
 pub struct Ticket {
     mirror: Arc<Mirror>,
     identity: Identity,
-    /// Counts the node's shadows under way while it holds a place.
-    place: Option<Gauge>,
+    place: Option<Place>,
     /// When its shadow began, monotonic nanoseconds.
     began: Option<u64>,
     ended: Option<Ended>,
     draft: Option<Box<Draft>>,
+}
+
+/// A place among the shadows that are under way.
+#[derive(Debug)]
+struct Place {
+    /// Counts the node's.
+    active: Gauge,
+    /// A drain waits for it, and for what is said at its end.
+    _under_way: Part,
 }
 
 /// Its line in the access log, if there is one.
@@ -65,14 +71,13 @@ impl Ticket {
 
     /// Takes a place under the mirror's concurrency limit, if one is free.
     #[must_use]
-    pub fn take_place(&mut self, active: &Gauge) -> bool {
-        let under_way = self.mirror.metrics.active();
-        if under_way.fetch_add(1, Ordering::Relaxed) >= self.mirror.settings.max_concurrent {
-            under_way.fetch_sub(1, Ordering::Relaxed);
+    pub fn take_place(&mut self, limits: &Limits) -> bool {
+        if !self.mirror.metrics.active().take(1, self.mirror.settings.max_concurrent as usize) {
             return false;
         }
+        let Limits { active, under_way, .. } = limits;
         active.inc();
-        self.place = Some(active.clone());
+        self.place = Some(Place { active: active.clone(), _under_way: under_way.begin() });
         true
     }
 
@@ -140,8 +145,8 @@ impl Drop for Ticket {
         if let Some(draft) = mem::take(&mut self.draft) {
             draft.log(&self.mirror, ended, duration);
         }
-        if let Some(active) = &self.place {
-            self.mirror.metrics.active().fetch_sub(1, Ordering::Relaxed);
+        if let Some(Place { active, .. }) = &self.place {
+            self.mirror.metrics.active().give(1);
             active.dec();
         }
         self.mirror.metrics.ended(ended);

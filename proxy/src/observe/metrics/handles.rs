@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    limit::Taken,
     observe::{
         histogram::{self, Histogram, Wall},
         identity::Identity,
@@ -80,7 +81,7 @@ pub struct MirrorMetrics {
     outcomes: [Counter; Outcome::ALL.len()],
     cut: Counter,
     duration: Histogram,
-    active: AtomicU32,
+    active: Taken,
 }
 
 impl MirrorMetrics {
@@ -107,9 +108,9 @@ impl MirrorMetrics {
         self.cut.inc();
     }
 
-    /// Shadows under way; the caller adds and takes away.
+    /// Shadows under way; the caller takes and gives back.
     #[must_use]
-    pub fn active(&self) -> &AtomicU32 {
+    pub fn active(&self) -> &Taken {
         &self.active
     }
 }
@@ -189,7 +190,7 @@ impl Handles {
                 outcomes: Outcome::ALL.map(|(_, name)| counter(name, "")),
                 cut: self.cut.get_or_create(labels).clone(),
                 duration: Histogram::default(),
-                active: AtomicU32::new(0),
+                active: Taken::default(),
             })
         });
         Arc::clone(handles)

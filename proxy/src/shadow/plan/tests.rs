@@ -24,7 +24,11 @@ impl World {
     fn new() -> Self {
         Self {
             metrics: Metrics::new(),
-            limits: Limits { budget: Budget::new(1 << 20, Gauge::default()), active: Gauge::default() },
+            limits: Limits {
+                budget: Budget::new(1 << 20, Gauge::default()),
+                active: Gauge::default(),
+                under_way: UnderWay::default(),
+            },
         }
     }
 
