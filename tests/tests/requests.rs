@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         case!(what_belongs_to_one_connection_goes_and_nothing_else).needs(NEEDS),
         case!(bodies_arrive_whole_in_either_framing).needs(NEEDS),
         case!(trailers_arrive_announced_or_not).needs(NEEDS),
+        case!(an_endpoint_of_http_1_0_gets_whole_bodies).needs(NEEDS),
         case!(requests_of_http_1_0_are_served).needs(NEEDS),
         case!(pipelined_requests_are_answered_in_order).needs(NEEDS),
         case!(one_connection_carries_many_requests).needs(NEEDS),
@@ -252,6 +253,25 @@ fn every_name_of_the_service_is_ruled() -> Result<()> {
             shadows.iter().any(|shadow| shadow == wanted),
             "no shadow of {host} has the Host {wanted}: {shadows:?}"
         );
+    }
+    Ok(())
+}
+
+/// Fails if a connection is used again whose endpoint speaks HTTP/1.0: hyper would leave the chunks of the next body out, and nobody would know.
+fn an_endpoint_of_http_1_0_gets_whole_bodies() -> Result<()> {
+    let theatre = Theatre::mirroring()?;
+    let old = b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
+    for recorder in [&theatre.v1.recorder, &theatre.v2.recorder] {
+        recorder.behave(integration::Behaviour::Raw(old.to_vec()));
+    }
+    let mut wire = theatre.dial()?;
+    let head = b"POST / HTTP/1.1\r\nHost: httpbin\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let request = [head.as_slice(), b"5\r\nhello\r\n0\r\n\r\n"].concat();
+    for shadows in 1..=3 {
+        arrives(&theatre, &mut wire, &request, head, b"hello")?;
+        let came = theatre.v2.recorder.wait_for(shadows)?;
+        ensure!(came.iter().all(|request| request.body == b"hello"), "{came:?}");
+        theatre.outcomes(&[("answered", shadows)])?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         case!(another_endpoint_is_preferred).needs(NEEDS),
         case!(a_refused_stream_is_sent_again_with_what_went_out_of_its_body).needs(NEEDS),
         case!(a_body_that_is_not_kept_is_the_clients_to_send_again).needs(NEEDS),
+        case!(a_v2_that_refuses_is_asked_twice).needs(NEEDS),
     ])
 }
 
@@ -269,5 +270,31 @@ fn a_body_that_is_not_kept_is_the_clients_to_send_again() -> Result<()> {
     })?;
     ensure!(v1.accepted() == 2);
     theatre.outcomes(&[("cancelled", 2)])?;
+    Ok(())
+}
+
+/// Fails if a v2 that refuses every stream is asked again and again until the shadow's time is over, or over a new connection each time: v1's worker would
+/// be busy with it.
+fn a_v2_that_refuses_is_asked_twice() -> Result<()> {
+    let theatre = Setting::new(MIRROR).v1_port_free().v2_port_free().start()?;
+    let _v1 = Server::answering(theatre.v1.pod.netns(), theatre.v1.address(PORT), "one")?;
+    let v2 = Server::start(theatre.v2.pod.netns(), theatre.v2.address(PORT), |mut call, _body| async move {
+        call.reset_by(Reason::REFUSED_STREAM);
+        call.respond.send_reset(Reason::REFUSED_STREAM);
+        Ok(())
+    })?;
+    run(async {
+        let client = Client::connect(&theatre.client, VIP).await?;
+        for _ in 0..5 {
+            let (response, _stream) = client.open(request("GET", URI), true).await?;
+            ensure!(response.await?.status() == 200);
+        }
+        Ok(())
+    })?;
+    theatre.outcomes(&[("reset", 5)])?;
+    ensure!(v2.heads() == 10, "five shadows were sent {} times", v2.heads());
+    let last = run(v2.wait_for(10))?.iter().map(|seen| seen.connection).max();
+    // A worker has a connection of its own.
+    ensure!(last <= Some(1), "the last came on connection {last:?}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use h2::Reason;
 use integration::{
     Cue, Script, Theatre, case, harness,
-    http2::{Client, read, request, run, send, until_reset},
+    http2::{Client, Server, read, request, run, send, until_reset},
     theatre::{GET, NEEDS, PORT, Setting, VIP, from_v1, whole},
 };
 
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         case!(a_body_that_must_be_asked_for_is_not).needs(NEEDS),
         case!(over_http2_a_reset_without_error_follows).needs(NEEDS),
         case!(an_endpoint_that_closes_after_an_early_answer_says_so).needs(NEEDS),
+        case!(over_http2_an_endpoint_that_has_answered_and_does_not_read_is_left).needs(NEEDS),
     ])
 }
 
@@ -152,4 +153,29 @@ fn an_endpoint_that_closes_after_an_early_answer_says_so() -> Result<()> {
         ensure!(answer.status == 413 && !answer.head.to_ascii_lowercase().contains("connection"), "{}", answer.head);
     }
     Ok(())
+}
+
+/// Fails if what is left of an upload waits for ever for an endpoint that has given its whole answer and reads no more.
+fn over_http2_an_endpoint_that_has_answered_and_does_not_read_is_left() -> Result<()> {
+    let theatre = Setting::new(RULES).v1_port_free().args(&["--upstream-idle-timeout", "1s"]).start()?;
+    let v1 = Server::start(theatre.v1.pod.netns(), theatre.v1.address(PORT), |mut call, body| async move {
+        let mut answer = call.begin(http::HeaderMap::new())?;
+        send(&mut answer, "one".into(), true).await?;
+        let code = std::future::poll_fn(|cx| answer.poll_reset(cx)).await?;
+        call.reset_by(code);
+        drop(body);
+        Ok(())
+    })?;
+    run(async {
+        let client = Client::connect(&theatre.client, VIP).await?;
+        let (response, mut stream) = client.open(request("POST", "http://httpbin:8000/get"), false).await?;
+        let answer = read(response.await?.into_body()).await.map_err(|broken| anyhow::anyhow!("{broken:?}"))?;
+        ensure!(answer.body == b"one");
+        // More than v1's window and ours together: it ends with the stream.
+        let upload = send(&mut stream, vec![b'x'; 8 << 20].into(), false);
+        ensure!(upload.await.is_err(), "somebody has read it all");
+        let seen = v1.wait_for(1).await?.remove(0);
+        ensure!(seen.reset == Some(Reason::CANCEL), "{seen:?}");
+        Ok(())
+    })
 }

@@ -11,9 +11,11 @@
 pub mod caller;
 mod error;
 mod incoming;
+mod kept;
 pub mod limits;
 pub mod trailers;
 pub mod upload;
 
 pub use error::{Error, ResetCode};
 pub use incoming::Incoming;
+pub use kept::kept;

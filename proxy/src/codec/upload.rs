@@ -52,6 +52,8 @@ pub struct Upload<B: Body> {
     /// A chunk that waits for room, and whether it is the last.
     waiting: Option<(B::Data, bool)>,
     touched: bool,
+    /// Pieces handed over so far.
+    sent: u64,
     ended: bool,
     /// What the peer is told if the body breaks off for another reason than a reset.
     broken: Reason,
@@ -66,7 +68,13 @@ where
     #[must_use]
     pub fn new(body: B, broken: Reason) -> Self {
         let ended = body.is_end_stream();
-        Self { body, waiting: None, touched: false, ended, broken }
+        Self { body, waiting: None, touched: false, sent: 0, ended, broken }
+    }
+
+    /// How many pieces have found room, if one waits for room now: the peer does not read.
+    #[must_use]
+    pub fn is_stuck_after(&self) -> Option<u64> {
+        self.waiting.is_some().then_some(self.sent)
     }
 
     /// Nothing more will be sent.
@@ -110,6 +118,7 @@ where
                 if stream.send_data(Piece(Some(chunk)), last).is_err() {
                     return Poll::Ready(Err(Stopped::Gone));
                 }
+                self.sent += 1;
                 if last {
                     return Poll::Ready(Ok(()));
                 }

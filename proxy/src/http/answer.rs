@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -116,8 +116,9 @@ impl Body for AnswerBody {
         let this = &mut *self;
         let frame = match &mut this.source {
             Source::Upstream { body, lease, deadline, ended } => {
-                if let Some(late) = deadline
-                    && Pin::new(late).poll(cx).is_ready()
+                let frame = Pin::new(body).poll_frame(cx);
+                if let Some(time) = deadline
+                    && time.is_over(cx, &frame)
                 {
                     *deadline = None;
                     if let Some(lease) = lease {
@@ -125,7 +126,7 @@ impl Body for AnswerBody {
                     }
                     return Poll::Ready(Some(Err(codec::Error::Late)));
                 }
-                let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+                let frame = ready!(frame);
                 // hyper asks no further after trailers.
                 *ended |= frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
                 frame

@@ -9,21 +9,42 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http_body::Frame;
 use tokio::time::sleep;
 
 use super::request_body::BodyProgress;
+use crate::codec::limits::STREAM_WINDOW;
 
 /// Resolves when the time is over.
-pub struct Deadline(Pin<Box<dyn Future<Output = ()>>>);
+pub struct Deadline {
+    time: Pin<Box<dyn Future<Output = ()>>>,
+    over: bool,
+    /// Bytes of the answer that may still come when the time is over: they were here already, and the client was slow.
+    grace: usize,
+}
 
 impl Deadline {
     /// `limit` after the request has gone out whole.
     #[must_use]
     pub fn new(limit: Duration, request: BodyProgress) -> Self {
-        Self(Box::pin(async move {
+        let time = Box::pin(async move {
             request.sent().await;
             sleep(limit).await;
-        }))
+        });
+        Self { time, over: false, grace: STREAM_WINDOW as usize }
+    }
+
+    /// Whether the answer, from whose body this came, has taken too long.
+    pub fn is_over<E>(&mut self, cx: &mut Context<'_>, frame: &Poll<Option<Result<Frame<Bytes>, E>>>) -> bool {
+        if !self.over {
+            self.over = self.time.as_mut().poll(cx).is_ready();
+            return self.over && frame.is_pending();
+        }
+        if let Poll::Ready(Some(Ok(frame))) = frame {
+            self.grace = self.grace.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+        frame.is_pending() || self.grace == 0
     }
 }
 
@@ -31,7 +52,7 @@ impl Future for Deadline {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        self.time.as_mut().poll(cx)
     }
 }
 
@@ -55,5 +76,18 @@ mod tests {
         let begun = Instant::now();
         let (_, ()) = tokio::join!(body.collect(), deadline);
         assert_eq!(begun.elapsed(), limit);
+    }
+
+    /// Fails if a slow client is taken for a slow endpoint, or if an answer without end may go on.
+    #[tokio::test(start_paused = true)]
+    async fn what_had_come_in_time_is_passed_on() {
+        let (_, progress) = RequestBody::new(Full::new(Bytes::new()), Vec::new(), None, None);
+        let mut deadline = Deadline::new(Duration::from_secs(1), progress);
+        let frame = |length| Poll::Ready(Some(Ok::<_, ()>(Frame::data(Bytes::from(vec![0; length])))));
+        let mut over = async |frame| std::future::poll_fn(|cx| Poll::Ready(deadline.is_over(cx, &frame))).await;
+        assert!(!over(Poll::Pending).await);
+        sleep(Duration::from_secs(2)).await;
+        assert!(!over(frame(1)).await && !over(frame(1)).await);
+        assert!(over(Poll::Pending).await && over(frame(STREAM_WINDOW as usize)).await);
     }
 }

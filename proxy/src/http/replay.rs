@@ -13,6 +13,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
+use crate::codec::kept;
+
 /// Most bytes that are kept of one request.
 const MOST: usize = 64 * 1024;
 /// Most bytes that a worker keeps.
@@ -34,7 +36,7 @@ pub enum Piece {
 impl Piece {
     fn of(frame: &Frame<Bytes>) -> Option<Self> {
         match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Some(Self::Data(data.clone())),
+            (Some(data), _) => Some(Self::Data(kept(data))),
             (_, Some(trailers)) => Some(Self::Trailers(trailers.clone())),
             (None, None) => None,
         }

@@ -11,9 +11,10 @@ use std::sync::{
 use bytes::{Buf, Bytes};
 
 use super::budget::Budget;
+use crate::codec::kept;
 
 /// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
-pub(super) const OVERHEAD: usize = 64;
+pub(super) const OVERHEAD: usize = 128;
 
 /// What one shadow holds. Its chunks keep it alive. (hyper wants chunks that could go to another thread; these never do.)
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Account {
         let length = bytes.len();
         self.budget.take(length + OVERHEAD).then(|| {
             self.unsent.fetch_add(length, Ordering::Relaxed);
-            Chunk { bytes: bytes.clone(), length, account: Arc::clone(self) }
+            Chunk { bytes: kept(bytes), length, account: Arc::clone(self) }
         })
     }
 }

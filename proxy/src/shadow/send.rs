@@ -1,6 +1,6 @@
 //! A shadow's life after the start: connect, send, drain the answer, end.
 
-use std::{future::poll_fn, rc::Rc, sync::Arc};
+use std::{future::poll_fn, mem, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Request, request::Parts};
 use tokio::time::timeout;
@@ -89,7 +89,7 @@ fn rewrite(head: &mut Parts, settings: &ShadowSettings) {
 }
 
 /// Sends the request and reads the answer to its end. A shadow is sent once; only what its connection has provably not taken to the endpoint (a
-/// pooled one that turned out to be closed, a stream after a GOAWAY) is sent on another one.
+/// pooled one that turned out to be closed, a stream after a GOAWAY) is sent again, a stream once: who refuses two refuses more.
 async fn attempt(
     origin: &Origin,
     key: Key,
@@ -98,6 +98,7 @@ async fn attempt(
     answer: &mut Answer,
 ) -> (Ended, Option<(Leash, Connection<QueueBody>)>) {
     let worker = &origin.worker;
+    let mut again = false;
     loop {
         let mut connection = match worker.shadows.take(&origin.pod, key).await {
             Ok(connection) => connection,
@@ -118,7 +119,13 @@ async fn attempt(
         };
         match result {
             Ok(ended) => return (ended, Some((leash, connection)).filter(|_| !answer.cut)),
-            Err(Unanswered { unprocessed: Some(unsent), whole: true, .. }) => request = unsent,
+            Err(Unanswered { unprocessed: Some(unsent), whole: true, .. })
+                if connection.is_reused() || !mem::replace(&mut again, true) =>
+            {
+                // Nothing of it is left there; others may be under way on it.
+                leash.let_go();
+                request = unsent;
+            }
             Err(_) => return (Ended::Without(Outcome::Reset), None),
         }
     }

@@ -133,7 +133,8 @@ impl Draft {
 }
 
 impl Drop for Ticket {
-    /// A task that is dropped without a word (its worker stops, it panics) counts as `draining`. Whoever sees the count finds the line.
+    /// A task that is dropped without a word (its worker stops, it panics) counts as `draining`. The line is there, or waits for its
+    /// primary's, before the count is.
     fn drop(&mut self) {
         let ended = self.ended.unwrap_or(Ended::Without(Outcome::Draining));
         let mut duration = Duration::ZERO;

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -33,13 +33,15 @@ pub struct Ready<B> {
     pub watch: WriteWatch,
     /// The connection has carried a request before.
     pub reused: bool,
+    /// Its endpoint speaks HTTP/1.0: it has no chunks, and hyper would leave them out of the next request without a word.
+    pub old: bool,
 }
 
 impl<B> Ready<B> {
     /// Whether nothing goes on any more, so that the connection may wait for another request.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !self.sender.is_closed() && !self.trailers.are_waiting()
+        !self.sender.is_closed() && !self.trailers.are_waiting() && !self.old
     }
 }
 
@@ -51,7 +53,10 @@ impl<B: Body + Unpin + 'static> Ready<B> {
     pub async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Unanswered<B>> {
         let request = request.map(|body| Trailing::new(body, Rc::clone(&self.trailers)));
         match self.sender.try_send_request(request).await {
-            Ok(response) => Ok(response.map(Incoming::Http1)),
+            Ok(response) => {
+                self.old |= response.version() != Version::HTTP_11;
+                Ok(response.map(Incoming::Http1))
+            }
             Err(mut error) => {
                 let unprocessed = error.take_message().filter(|_| self.reused);
                 let unprocessed = unprocessed.map(|request| request.map(Trailing::into_inner));
@@ -109,5 +114,5 @@ where
             let _ = connection.await;
         });
     }
-    Ok(Ready { sender, trailers, watch, reused: false })
+    Ok(Ready { sender, trailers, watch, reused: false, old: false })
 }

@@ -22,7 +22,7 @@ use http_body::Body;
 use tokio::{
     net::TcpStream,
     task::{AbortHandle, spawn_local},
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -50,6 +50,8 @@ pub struct Http2<D: Buf> {
     streams: Cell<usize>,
     /// When its last stream ended.
     idle_since: Cell<Instant>,
+    /// How long an endpoint that has answered may read nothing of the rest.
+    patience: Duration,
 }
 
 impl<D: Buf> std::fmt::Debug for Http2<D> {
@@ -59,11 +61,15 @@ impl<D: Buf> std::fmt::Debug for Http2<D> {
 }
 
 /// Starts HTTP/2 on a connection, without asking whether the endpoint speaks it (RFC 9113, 3.3); its driver runs on this worker and ends when
-/// nobody has a stream or a handle any more.
+/// nobody has a stream or a handle any more. An endpoint that has answered and reads nothing of the rest for the time of `patience` is not sent it.
 ///
 /// # Errors
 /// `reset` if the connection breaks before anything could be written.
-pub async fn handshake<D: Buf + 'static>(stream: TcpStream, class: Class) -> Result<Rc<Http2<D>>, Fault> {
+pub async fn handshake<D: Buf + 'static>(
+    stream: TcpStream,
+    class: Class,
+    patience: Duration,
+) -> Result<Rc<Http2<D>>, Fault> {
     let (io, watch) = Watched::new(stream);
     let handshake = Builder::new()
         .enable_push(false)
@@ -91,7 +97,7 @@ pub async fn handshake<D: Buf + 'static>(stream: TcpStream, class: Class) -> Res
             () = abandoned => {}
         }
     });
-    Ok(Rc::new(Http2 { sender, watch, streams: Cell::new(0), idle_since: Cell::new(Instant::now()) }))
+    Ok(Rc::new(Http2 { sender, watch, streams: Cell::new(0), idle_since: Cell::new(Instant::now()), patience }))
 }
 
 impl<D: Buf> Http2<D> {
@@ -151,12 +157,12 @@ struct Call<D: Buf> {
     caller: Option<Rc<Caller>>,
     /// Sends the rest of the request while the answer is read.
     upload: Option<AbortHandle>,
-    finished: bool,
+    finished: Rc<Cell<bool>>,
 }
 
 impl<D: Buf> Drop for Call<D> {
     fn drop(&mut self) {
-        if self.finished {
+        if self.finished.get() {
             return;
         }
         if let Some(upload) = &self.upload {
@@ -205,7 +211,7 @@ impl<D: Buf + 'static> Stream<D> {
                 return Err(Unanswered { unprocessed, whole: true, error: error.into() });
             }
         };
-        let call = self.call.insert(Call { out: Rc::clone(&out), caller, upload: None, finished: false });
+        let call = self.call.insert(Call { out: Rc::clone(&out), caller, upload: None, finished: Rc::default() });
         let mut upload = Upload::new(body, Reason::CANCEL);
         let result = poll_fn(|cx| {
             // How it ends shows in the answer.
@@ -217,11 +223,7 @@ impl<D: Buf + 'static> Stream<D> {
         match result {
             Ok(response) => {
                 if !upload.is_ended() {
-                    let place = Rc::clone(&self.place);
-                    let rest = async move {
-                        let _ = poll_fn(|cx| upload.poll(&mut out.borrow_mut(), cx)).await;
-                        drop(place);
-                    };
+                    let rest = rest(upload, out, Rc::clone(&self.place), Rc::clone(&call.finished));
                     call.upload = Some(spawn_local(rest).abort_handle());
                 }
                 Ok(response.map(Incoming::answer))
@@ -237,8 +239,30 @@ impl<D: Buf + 'static> Stream<D> {
     /// The answer is complete: there is nothing to reset. What is left of the request goes on.
     pub fn finish(mut self) {
         if let Some(call) = &mut self.call {
-            call.finished = true;
+            call.finished.set(true);
         }
+    }
+}
+
+/// Sends what is left of a request whose answer has begun. Once that has ended nobody looks after the stream any more: then an endpoint that does not
+/// read either would hold it, its place and the client's half for ever.
+async fn rest<B>(
+    mut upload: Upload<B>,
+    out: Rc<RefCell<SendStream<Piece<B::Data>>>>,
+    place: Rc<Place<B::Data>>,
+    finished: Rc<Cell<bool>>,
+) where
+    B: Body + Unpin,
+    B::Error: ResetCode,
+{
+    let mut stuck = None;
+    while timeout(place.0.patience, poll_fn(|cx| upload.poll(&mut out.borrow_mut(), cx))).await.is_err() {
+        let now = upload.is_stuck_after().filter(|_| finished.get());
+        if now.is_some() && now == stuck {
+            out.borrow_mut().send_reset(Reason::CANCEL);
+            return;
+        }
+        stuck = now;
     }
 }
 

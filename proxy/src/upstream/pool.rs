@@ -139,12 +139,12 @@ impl<B> Pool<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use bytes::Bytes;
     use http_body_util::Empty;
     use hyper_util::rt::TokioIo;
     use tokio::{io::duplex, task::LocalSet};
-
-    use std::rc::Rc;
 
     use super::*;
     use crate::upstream::watched::WriteWatch;
@@ -156,7 +156,7 @@ mod tests {
             let _far = far;
             connection.await
         });
-        Ready { sender, trailers: Rc::default(), watch: WriteWatch::default(), reused: false }
+        Ready { sender, trailers: Rc::default(), watch: WriteWatch::default(), reused: false, old: false }
     }
 
     /// Fails if what comes on top is kept, by endpoint or in all, or if a place is lost when a connection is taken out again.

@@ -31,6 +31,27 @@ pub struct Streams<D: Buf> {
     timeout: Duration,
 }
 
+/// Those who wait for an attempt; they hear of it also if its task ends without a word.
+struct Waited<D: Buf> {
+    streams: Rc<Streams<D>>,
+    key: Key,
+    attempt: Rc<Attempt<D>>,
+}
+
+impl<D: Buf> Waited<D> {
+    fn end(self, result: Result<Rc<Http2<D>>, Fault>) {
+        // Set once: only the attempt's own task has this.
+        let _ = self.attempt.set(result);
+    }
+}
+
+impl<D: Buf> Drop for Waited<D> {
+    fn drop(&mut self) {
+        self.streams.connecting.borrow_mut().remove(&self.key);
+        let _ = self.attempt.set(Err(Fault::upstream(Kind::Reset)));
+    }
+}
+
 /// A connection that is being made, and what became of it.
 type Attempt<D> = SetOnce<Result<Rc<Http2<D>>, Fault>>;
 
@@ -77,20 +98,20 @@ impl<D: Buf + 'static> Streams<D> {
         }
         let attempt = Rc::new(Attempt::new());
         self.connecting.borrow_mut().insert(key, Rc::clone(&attempt));
-        let (streams, pod, under_way) = (Rc::clone(self), Arc::clone(pod), Rc::clone(&attempt));
+        let (streams, pod) = (Rc::clone(self), Arc::clone(pod));
+        let waited = Waited { streams: Rc::clone(self), key, attempt: Rc::clone(&attempt) };
         spawn_local(async move {
-            let connecting =
-                async { handshake(streams.dialer.open(&pod, key.endpoint, key.class).await?, key.class).await };
+            let connecting = async {
+                handshake(streams.dialer.open(&pod, key.endpoint, key.class).await?, key.class, streams.timeout).await
+            };
             let result = connecting.await;
-            streams.connecting.borrow_mut().remove(&key);
             if let Ok(connection) = &result
                 // Whoever drains uses it once: a connection that is kept would keep the pod's namespace alive.
                 && !pod.drain.is_cancelled()
             {
                 streams.open.borrow_mut().entry(key).or_default().push(Rc::clone(connection));
             }
-            // Set once: this task is the only one that does.
-            let _ = under_way.set(result);
+            waited.end(result);
         });
         attempt
     }
