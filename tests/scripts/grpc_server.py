@@ -74,13 +74,18 @@ def fail_late(request, context):
 def wait(request, context):
     """Ends only by the caller's deadline or cancellation."""
     over = threading.Event()
-    if not context.add_callback(over.set):
-        over.set()
     # A call that is over may have forgotten them.
     peer, deadline = caller(context), has_deadline(context)
+
+    # Not behind the yield: of a call that is over by then nobody asks for more.
+    def ended():
+        note(context, "Wait", [request], peer, deadline=deadline, active=context.is_active())
+        over.set()
+
+    if not context.add_callback(ended):
+        ended()
     yield b"waiting"
     over.wait()
-    note(context, "Wait", [request], peer, deadline=deadline, active=context.is_active())
 
 
 HANDLERS = {
