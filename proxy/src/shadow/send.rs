@@ -126,7 +126,13 @@ async fn attempt(
                 leash.let_go();
                 request = unsent;
             }
-            Err(_) => return (Ended::Without(Outcome::Reset), None),
+            Err(Unanswered { error, .. }) => {
+                // A stream that the endpoint itself has reset leaves nothing there either.
+                if error.is_remote() {
+                    leash.let_go();
+                }
+                return (Ended::Without(Outcome::Reset), None);
+            }
         }
     }
 }
