@@ -80,10 +80,11 @@ impl MetricsView {
         Ok(())
     }
 
-    /// Samples that are not zero and whose name begins with a prefix, as `name{labels} value`, for people.
+    /// Samples that are not zero and whose name begins with a prefix, as `name{labels} value`, for people: of histograms count and sum alone.
     #[must_use]
     pub fn lines(&self, prefix: &str) -> Vec<String> {
-        let wanted = self.samples.iter().filter(|(name, _, value)| name.starts_with(prefix) && *value != 0.0);
+        let is_wanted = |name: &str| name.starts_with(prefix) && !name.ends_with("_bucket");
+        let wanted = self.samples.iter().filter(|(name, _, value)| is_wanted(name) && *value != 0.0);
         wanted
             .map(|(name, labels, value)| {
                 let labels: Vec<_> =

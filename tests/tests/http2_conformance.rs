@@ -221,19 +221,25 @@ fn what_breaks_a_request_ends_its_stream() -> Result<()> {
         ("no path", head(1, WHOLE, &[METHOD, SCHEME, AUTHORITY])),
         ("an empty path", head(1, WHOLE, &[METHOD, SCHEME, (":path", ""), AUTHORITY])),
     ];
-    let mut wrong = Vec::new();
-    for (name, bytes) in &cases {
-        let mut client = Frames::connect(&theatre)?;
-        let told = client.send(bytes).and_then(|()| client.stream_given_up(1, PROTOCOL_ERROR));
-        wrong.extend(told.err().map(|error| format!("{name}: {error:#}")));
-    }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    all_given_up(&theatre, &cases)?;
     ensure!(v1.heads() == cases.len(), "v1 saw {} and not {}", v1.heads(), cases.len());
     // Only the stream's own window is too large.
     let mut client = Frames::connect(&theatre)?;
     client.send(&head(1, END_HEADERS, POST))?;
     client.send(&frame(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff]))?;
     client.stream_given_up(1, FLOW_CONTROL_ERROR)
+}
+
+/// Sends each case on a connection of its own: its stream, the first, must be given up.
+fn all_given_up(theatre: &Theatre, cases: &[(&str, Vec<u8>)]) -> Result<()> {
+    let mut wrong = Vec::new();
+    for (name, bytes) in cases {
+        let mut client = Frames::connect(theatre)?;
+        let told = client.send(bytes).and_then(|()| client.stream_given_up(1, PROTOCOL_ERROR));
+        wrong.extend(told.err().map(|error| format!("{name}: {error:#}")));
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 /// Fails if a body that is longer or shorter than its Content-Length, or a head in its middle, reach v1 as the end of a request.
@@ -246,13 +252,7 @@ fn a_body_that_breaks_its_word_is_no_whole_request() -> Result<()> {
         ("nothing at all", head(1, WHOLE, &[POST, &[("content-length", "5")]].concat())),
         ("a second head", [begun("1"), frame(DATA, 0, 1, b"1"), head(1, END_HEADERS, &[("x-a", "1")])].concat()),
     ];
-    let mut wrong = Vec::new();
-    for (name, bytes) in &cases {
-        let mut client = Frames::connect(&theatre)?;
-        let told = client.send(bytes).and_then(|()| client.stream_given_up(1, PROTOCOL_ERROR));
-        wrong.extend(told.err().map(|error| format!("{name}: {error:#}")));
-    }
-    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    all_given_up(&theatre, &cases)?;
     // The good ones only: what v1 has of the others is none it could answer.
     let whole: Vec<_> = v1.seen().into_iter().filter(|seen| seen.whole).collect();
     ensure!(whole.len() == cases.len() && whole.iter().all(|seen| seen.head.method == "GET"), "{whole:?}");

@@ -172,7 +172,7 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming, l
     }
     let candidate = Candidate {
         is_shadow: head.headers.contains_key(MARKER),
-        not_mirrorable: is_tunnel(head) || matches!(rule.action, Action::Answer(_)),
+        not_mirrorable: headers::is_tunnel(head) || matches!(rule.action, Action::Answer(_)),
         is_overload: connection.worker.overload.sheds(line.began()),
         head,
         chances: Chances {
@@ -184,11 +184,6 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming, l
         tie: line.tie(),
     };
     plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
-}
-
-/// CONNECT, or an upgrade.
-pub(super) fn is_tunnel(head: &Parts) -> bool {
-    head.method == Method::CONNECT || headers::wants_upgrade(head.version, &head.headers).is_some()
 }
 
 /// Where a request goes, and with how much patience.
@@ -210,7 +205,7 @@ async fn forward(
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let Way { endpoints, further_tries, timeout } = way;
-    let tunnel = is_tunnel(&head);
+    let tunnel = headers::is_tunnel(&head);
     let reads_on = unread::is_wanted(&head);
     let is_connect = head.method == Method::CONNECT;
     let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };

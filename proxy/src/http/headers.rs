@@ -2,7 +2,7 @@
 //!
 //! Comes in: a head as received. Goes out: the same head without its hop-by-hop fields, in the same order and letter case.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header, request::Parts};
 
 use crate::{
     fault::{Fault, Kind},
@@ -80,6 +80,12 @@ pub fn agree_on_host(head: &mut Parts) {
 pub fn wants_upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = version == Version::HTTP_11 && has_token(headers, &header::CONNECTION, "upgrade");
     if wanted { headers.get(header::UPGRADE).cloned() } else { None }
+}
+
+/// Whether the answer may turn the connection into a tunnel: CONNECT, or an upgrade.
+#[must_use]
+pub fn is_tunnel(head: &Parts) -> bool {
+    head.method == Method::CONNECT || wants_upgrade(head.version, &head.headers).is_some()
 }
 
 /// The end-to-end fields. `TE: trailers` stays (gRPC needs it), and so does `Transfer-Encoding`: it says that the body has no known length, and

@@ -10,13 +10,13 @@ use http::{Version, header, request::Parts};
 use http_body_util::BodyExt as _;
 use tokio::{task::spawn_local, time::timeout};
 
-use super::{exchange::is_tunnel, request_body::RequestBody};
+use super::{headers, request_body::RequestBody};
 use crate::worker::Connection;
 
 /// Whether the body behind this head is read on.
 #[must_use]
 pub fn is_wanted(head: &Parts) -> bool {
-    head.version != Version::HTTP_2 && !is_tunnel(head) && !head.headers.contains_key(header::EXPECT)
+    head.version != Version::HTTP_2 && !headers::is_tunnel(head) && !head.headers.contains_key(header::EXPECT)
 }
 
 /// Reads to the end, as long as something comes: after a silence the connection ends.
