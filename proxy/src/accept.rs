@@ -166,9 +166,10 @@ impl Captured {
         let Self { open, lost, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
         let (draw, patience) = (worker.random(), Patience::with(stream.clone()));
+        let drain = pod.drain.child_token();
         worker.watchman.watch(&patience);
         lost.not();
-        Ok(Rc::new(Connection { worker, pod, original, client, draw, stream, open, interim, patience }))
+        Ok(Rc::new(Connection { worker, pod, drain, original, client, draw, stream, open, interim, patience }))
     }
 }
 
@@ -261,7 +262,7 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
     let (verdict, read) = tokio::select! {
         detected = detect(&mut stream, declared, worker.shared.settings.detect_timeout) => detected?,
         // A client that says nothing for a while after the drain began loses nothing.
-        () = async { connection.pod.drain.cancelled().await; sleep(DRAIN_SILENCE).await } => return Ok(()),
+        () = async { connection.drain.cancelled().await; sleep(DRAIN_SILENCE).await } => return Ok(()),
     };
     match verdict {
         Verdict::Http1 if has_unknown_version(&read) => {

@@ -191,6 +191,8 @@ pub struct Connection {
     pub worker: Rc<Worker>,
     /// The pod whose application made it.
     pub pod: Arc<EnrolledPod>,
+    /// Cancelled with the pod's. It is looked at with every request, under a lock of its own: the pod's would be every worker's.
+    pub drain: CancellationToken,
     /// Where the application asked to go.
     pub original: OriginalDst,
     /// The application's end.
@@ -211,7 +213,7 @@ impl Connection {
     /// Resolves when what the application has open must end although nobody has closed it: its pod has been gone for the time of a drain. A
     /// connection that hangs would keep the namespace of a deleted pod alive; one of a pod that lives on without us may go on as it likes.
     pub async fn cut(&self) {
-        self.pod.drain.cancelled().await;
+        self.drain.cancelled().await;
         loop {
             sleep(self.worker.shared.settings.drain_timeout).await;
             if !self.pod.netns.is_current() {

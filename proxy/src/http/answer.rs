@@ -6,12 +6,12 @@
 use std::{
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     deadline::Deadline,
@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     codec::{self, Incoming, trailers::Trailers},
-    enrol::EnrolledPod,
     fault::{Fault, Kind},
     patience::UnderWay,
     route::endpoint::InFlight,
@@ -35,8 +34,8 @@ use crate::{
 pub struct Lease {
     /// Where it may go back to.
     pub worker: Rc<Worker>,
-    /// Whose it is.
-    pub pod: Arc<EnrolledPod>,
+    /// Cancelled when its pod drains.
+    pub drain: CancellationToken,
     /// Its place in the pool.
     pub key: Key,
     /// The connection.
@@ -50,7 +49,7 @@ pub struct Lease {
 impl Lease {
     fn give_back(self) {
         if self.body.get() == Progress::Sent || self.key.protocol == Protocol::Http2 {
-            self.worker.primaries.give_back(&self.pod, self.key, self.connection);
+            self.worker.primaries.give_back(self.drain.is_cancelled(), self.key, self.connection);
         }
     }
 }

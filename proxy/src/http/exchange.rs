@@ -224,6 +224,7 @@ async fn forward(
             let origin = Origin {
                 worker: Rc::clone(&connection.worker),
                 pod: Arc::clone(&connection.pod),
+                drain: connection.drain.clone(),
                 original: connection.original,
             };
             shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));

@@ -136,7 +136,7 @@ impl Primary<'_> {
                     {
                         tracing::debug!(endpoint = %key.endpoint, "a status that is worth another call");
                         if response.body().is_end_stream() {
-                            worker.primaries.give_back(&self.connection.pod, key, connection);
+                            worker.primaries.give_back(self.connection.drain.is_cancelled(), key, connection);
                         }
                         drop((response, in_flight));
                         endpoint = tries.next(worker, endpoint, true).await.unwrap_or(endpoint);
@@ -149,7 +149,7 @@ impl Primary<'_> {
                     }
                     let lease = Lease {
                         worker: Rc::clone(worker),
-                        pod: Arc::clone(&self.connection.pod),
+                        drain: self.connection.drain.clone(),
                         key,
                         connection,
                         body: self.body,

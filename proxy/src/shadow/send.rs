@@ -4,6 +4,7 @@ use std::{future::poll_fn, mem, rc::Rc, sync::Arc};
 
 use http::{HeaderValue, Request, request::Parts};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     MARKER,
@@ -33,6 +34,8 @@ pub struct Origin {
     pub worker: Rc<Worker>,
     /// The pod whose request it is.
     pub pod: Arc<EnrolledPod>,
+    /// Cancelled when the pod drains.
+    pub drain: CancellationToken,
     /// Where the client's connection wanted to go: its family is kept.
     pub original: OriginalDst,
 }
@@ -74,7 +77,7 @@ async fn perform(origin: Origin, planned: Planned, mut head: Parts) {
     };
     if let (Ended::Answered(_), Some((leash, connection)), true) = (ended, connection, failure.is_sent()) {
         leash.let_go();
-        worker.shadows.give_back(&origin.pod, key, connection);
+        worker.shadows.give_back(origin.drain.is_cancelled(), key, connection);
     }
     ticket.transferred(failure.sent(), answer);
     ticket.end(ended);

@@ -160,10 +160,10 @@ where
         http1::handshake(stream, key.class, tunnel).await.map(Connection::Http1)
     }
 
-    /// The exchange is complete on both sides.
-    pub fn give_back(&self, pod: &EnrolledPod, key: Key, connection: Connection<B>) {
+    /// The exchange is complete on both sides. What `drains` keeps nothing: it would keep the namespace of its pod alive.
+    pub fn give_back(&self, drains: bool, key: Key, connection: Connection<B>) {
         match connection {
-            Connection::Http1(ready) if !pod.drain.is_cancelled() => self.http1.put(key, ready),
+            Connection::Http1(ready) if !drains => self.http1.put(key, ready),
             Connection::Http1(_) => {}
             Connection::Http2(stream) => stream.finish(),
         }

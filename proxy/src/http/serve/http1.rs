@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// What ended the connection, if it was not its regular end.
 pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hyper::Result<()> {
-    let drain = connection.pod.drain.clone();
+    let drain = connection.drain.clone();
     let client = connection.stream.clone();
     let io = ClientIo::new(io, Rc::clone(&connection.interim));
     let service = service_fn(move |request: Request<_>| {

@@ -51,7 +51,7 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> Re
                 let (request, respond) = accepted?;
                 tokio::task::spawn_local(stream(Rc::clone(&connection), request, respond));
             }
-            () = connection.pod.drain.cancelled(), if !drains => {
+            () = connection.drain.cancelled(), if !drains => {
                 drains = true;
                 codec.graceful_shutdown();
             }
