@@ -3,6 +3,7 @@
 //! Refusing needs no server: an address where nothing listens refuses.
 
 use std::{
+    collections::BTreeMap,
     io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -93,6 +94,8 @@ struct Seen {
     peers: Vec<SocketAddr>,
     bytes: Vec<u8>,
     heard: Vec<u8>,
+    /// Which connection said so many bytes of that.
+    said: Vec<(usize, usize)>,
     endless: u64,
 }
 
@@ -192,6 +195,23 @@ impl Recorder {
     #[must_use]
     pub fn heard(&self) -> Vec<u8> {
         self.shared.seen(|seen| seen.heard.clone())
+    }
+
+    /// The same without the first `known` bytes, taken apart by connection.
+    #[must_use]
+    pub fn heard_apart(&self, known: usize) -> Vec<Vec<u8>> {
+        self.shared.seen(|seen| {
+            let (mut apart, mut at) = (BTreeMap::<usize, Vec<u8>>::new(), 0);
+            for (connection, length) in &seen.said {
+                let piece = &seen.heard[at..at + length];
+                let new = &piece[known.saturating_sub(at).min(*length)..];
+                if !new.is_empty() {
+                    apart.entry(*connection).or_default().extend_from_slice(new);
+                }
+                at += length;
+            }
+            apart.into_values().collect()
+        })
     }
 
     /// Body bytes that the kernel took of all [`Behaviour::Endless`] answers.
@@ -363,6 +383,7 @@ impl Connection {
                     self.shared.seen(|seen| {
                         let room = MOST_HEARD.saturating_sub(seen.heard.len()).min(n);
                         seen.heard.extend_from_slice(&buffer[..room]);
+                        seen.said.push((self.number, room));
                     });
                     return Ok(true);
                 }
