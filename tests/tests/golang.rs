@@ -96,13 +96,12 @@ fn expectations() -> Result<()> {
     let (theatre, peers) = stage()?;
     let said = play(&theatre, &peers, "expect")?.map(whatever_was_reused).map(whatever_was_sent_in_vain).same()?;
     ensure!(said.out.contains(r#""interim":["103 "#), "{}", said.out);
-    peers.agree(3, as_it_is)?;
-    // Whose expectation fails sends no body and hangs up: his shadow has its answer by then, or is cancelled.
+    // Whose expectation fails sends no body and hangs up: his shadow has its answer by then or is cancelled, maybe before v2 was connected to.
     theatre.agent.metrics_when("three candidates", |m| m.candidates() > 2.5)?;
     let view = theatre.agent.settled()?;
     let (answered, cancelled) = (view.outcome("answered"), view.outcome("cancelled"));
     ensure!(answered + cancelled == 3.0 && answered >= 2.0, "{:?}", view.lines("understudy_shadow_requests"));
-    Ok(())
+    peers.agree_but_for(r#""target":"/refuse""#, 3, as_it_is)
 }
 
 /// Fails if answers or shadows of requests in flight together are mixed up.
