@@ -144,8 +144,11 @@ fn configuration(
 ) -> anyhow::Result<(FileSource, Controller, Arc<Store>)> {
     let source = FileSource::open(&settings.paths())?;
     let store = Arc::new(Store::new(Arc::clone(metrics)));
-    let decided =
-        control::Settings { cluster_domain: Arc::clone(&settings.cluster_domain), shadow: settings.shadow.clone() };
+    let decided = control::Settings {
+        cluster_domain: Arc::clone(&settings.cluster_domain),
+        shadow: settings.shadow.clone(),
+        node: None,
+    };
     let controller = Controller::new(decided, Arc::clone(metrics), Arc::clone(&store));
     Ok((source, controller, store))
 }
