@@ -7,11 +7,17 @@
 mod control_loop;
 mod drain;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use tokio::task::LocalSet;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, LocalSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,6 +31,7 @@ use crate::{
     enrol::{Enrolment, InNamespaces},
     net::{SocketFactory, rlimit},
     observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry, unmirrorable::TlsHosts},
+    report::{self, Verdicts},
     runtime::Workers,
     settings::{CaptureSettings, ControlSettings, KernelLog, Settings, SourceSettings},
     shadow::{budget::Budget, plan::Limits},
@@ -32,6 +39,9 @@ use crate::{
     upstream::connect::Dialer,
     worker::Shared,
 };
+
+/// How long the cluster may take to hear our last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What `/config_dump` shows; the control loop writes it, the admin pages read it.
 type Dump = Arc<Mutex<Value>>;
@@ -50,7 +60,11 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let metrics = Arc::new(Metrics::new());
     process::register(&metrics);
     telemetry.register(&metrics);
-    let (source, mut controller, store) = configuration(&settings.control, &metrics).await?;
+    let client = match &settings.control.source {
+        SourceSettings::Files(_) => None,
+        SourceSettings::Cluster(cluster) => Some(kube::client(cluster.kubeconfig.as_deref()).await?),
+    };
+    let (source, mut controller, store) = configuration(&settings.control, client.as_ref(), &metrics)?;
     let applied = match &source {
         Source::Files(_) => controller.start(source.texts()).map_err(refuse)?,
         // A broken object of a cluster is its author's, and no reason for a node not to start.
@@ -121,8 +135,10 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     };
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
+    let (verdicts, reporter) = reporter(&settings.control.source, client);
     let mut control =
-        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump);
+        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump)
+            .reporting(verdicts);
     tokio::task::spawn_local(async move {
         if let Err(error) = admin.serve(view).await {
             tracing::error!(%error, "the admin pages have ended");
@@ -142,21 +158,40 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         &mut signals,
     )
     .await;
+    if let Some(reporter) = reporter {
+        // It gives its Lease back; a cluster that does not answer is not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, reporter).await;
+    }
     Ok(())
 }
 
-async fn configuration(
+/// Tells the cluster's users what becomes of their objects.
+fn reporter(
+    source: &SourceSettings,
+    client: Option<::kube::Client>,
+) -> (Option<watch::Sender<Arc<Verdicts>>>, Option<JoinHandle<()>>) {
+    let (SourceSettings::Cluster(cluster), Some(client)) = (source, client) else { return (None, None) };
+    let identity = report::Identity {
+        namespace: Arc::clone(&cluster.namespace),
+        pod: Arc::clone(&cluster.pod),
+        node: Arc::clone(&cluster.node),
+    };
+    let (verdicts, heard) = watch::channel(Arc::default());
+    (Some(verdicts), Some(tokio::task::spawn_local(report::run(client, identity, heard))))
+}
+
+fn configuration(
     settings: &ControlSettings,
+    client: Option<&::kube::Client>,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<(Source, Controller, Arc<Store>)> {
-    let (source, node) = match &settings.source {
-        SourceSettings::Files(_) => (Source::Files(Box::new(FileSource::open(&settings.paths())?)), None),
-        SourceSettings::Cluster(cluster) => {
-            let client = kube::client(cluster.kubeconfig.as_deref()).await?;
+    let (source, node) = match (&settings.source, client) {
+        (SourceSettings::Cluster(cluster), Some(client)) => {
             let state = cluster.state_dir.as_deref();
-            let source = kube::KubeSource::open(client, &cluster.node, &settings.cluster_domain, state);
+            let source = kube::KubeSource::open(client.clone(), &cluster.node, &settings.cluster_domain, state);
             (Source::Cluster(Box::new(source)), Some(Arc::clone(&cluster.node)))
         }
+        _ => (Source::Files(Box::new(FileSource::open(&settings.paths())?)), None),
     };
     let store = Arc::new(Store::new(Arc::clone(metrics)));
     let decided = control::Settings {

@@ -25,6 +25,7 @@ pub mod net;
 pub mod observe;
 pub mod opaque;
 pub mod patience;
+pub mod report;
 pub mod route;
 pub mod runtime;
 pub mod settings;

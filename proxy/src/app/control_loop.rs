@@ -1,21 +1,31 @@
 //! Everything that happens on the control thread after the start: reloads, reconciliation, the kernel's counters.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use proxy_common::stats::Counter;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::Dump;
 use crate::{
     admin::{Condition, Readiness},
     capture::{Capture, SyncReport},
-    control::{Applied, Controller, Verdict, diagnostic::Severity, dump::Dump as Configuration, source::Source},
+    control::{
+        Applied, Controller, Verdict,
+        diagnostic::{Diagnostic, Severity},
+        dump::Dump as Configuration,
+        source::Source,
+    },
     enrol::Enrolment,
     observe::metrics::Metrics,
+    report::{self, Verdicts},
 };
 
 /// How often the kernel's counters are fetched.
@@ -34,6 +44,9 @@ pub(super) struct ControlLoop {
     dump: Dump,
     /// A configuration is in force. (What a cluster has not said yet is not.)
     begun: bool,
+    announced: HashSet<Diagnostic>,
+    /// For the cluster's users.
+    verdicts: Option<watch::Sender<Arc<Verdicts>>>,
 }
 
 impl ControlLoop {
@@ -57,14 +70,21 @@ impl ControlLoop {
             pods: readiness.condition("every enrolled pod listens"),
             dump,
             begun: false,
+            announced: HashSet::new(),
+            verdicts: None,
         }
+    }
+
+    /// The same, and verdicts about objects go there.
+    pub(super) fn reporting(self, verdicts: Option<watch::Sender<Arc<Verdicts>>>) -> Self {
+        Self { verdicts, ..self }
     }
 
     /// Puts the first configuration in force and follows its changes. Never ends by itself.
     pub(super) async fn run(&mut self, mut source: Source, reconcile: Duration) {
         self.hooks.met();
         if source.has_configuration() {
-            self.begin().await;
+            self.begin(&source).await;
         }
         let mut stats = interval(STATS);
         stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,10 +96,10 @@ impl ControlLoop {
                 texts = source.changed() => {
                     self.applied = self.controller.reload(texts);
                     if self.begun {
-                        self.announce();
+                        self.announce(&source);
                         self.carry_out().await;
                     } else {
-                        self.begin().await;
+                        self.begin(&source).await;
                     }
                 }
                 _ = reconciles.tick() => self.reconcile().await,
@@ -92,9 +112,9 @@ impl ControlLoop {
     }
 
     /// The first configuration, which replaces a former process's.
-    async fn begin(&mut self) {
+    async fn begin(&mut self, source: &Source) {
         self.begun = true;
-        self.announce();
+        self.announce(source);
         self.carry_out().await;
         match self.capture.retire_predecessor() {
             Ok(removed) if removed.is_empty() => {}
@@ -113,14 +133,29 @@ impl ControlLoop {
         }
     }
 
-    /// What there is to say about the manifests.
-    fn announce(&self) {
+    /// What there is to say about the manifests. Of a cluster, whose endpoints come and go, what is new; of files, which people change, all.
+    fn announce(&mut self, source: &Source) {
+        let before = std::mem::take(&mut self.announced);
+        let cluster = matches!(source, Source::Cluster(_));
         for finding in self.applied.diagnostics.iter() {
-            match finding.severity {
-                Severity::Error => tracing::error!("{finding}"),
-                Severity::Warning => tracing::warn!("{finding}"),
-                Severity::Note => tracing::debug!("{finding}"),
+            if cluster && before.contains(finding) {
+                continue;
             }
+            let words = if cluster { report::in_words(finding, source.texts()) } else { finding.to_string() };
+            match finding.severity {
+                Severity::Error => tracing::error!("{words}"),
+                Severity::Warning => tracing::warn!("{words}"),
+                Severity::Note => tracing::debug!("{words}"),
+            }
+        }
+        self.announced = self.applied.diagnostics.iter().cloned().collect();
+        if let Some(verdicts) = &self.verdicts {
+            let now = Arc::new(report::verdicts(source.texts(), &self.applied.diagnostics));
+            verdicts.send_if_modified(|before| {
+                let changed = *before != now;
+                *before = now;
+                changed
+            });
         }
         match self.applied.verdict {
             Verdict::Applied => {}

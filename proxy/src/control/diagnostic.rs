@@ -32,6 +32,33 @@ impl fmt::Display for Severity {
     }
 }
 
+/// Why an object does not do what its author wants, in the one word that conditions and Events of Kubernetes carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub enum Reason {
+    /// It does not parse, or says what cannot be.
+    Invalid,
+    /// It names a Service, or another object, that is not there.
+    NotFound,
+    /// It names a subset that no DestinationRule defines.
+    UnknownSubset,
+    /// It names a port that the Service does not have.
+    UnknownPort,
+    /// No pod is ready behind a destination.
+    NoEndpoints,
+    /// Its Service cannot be captured.
+    NotCapturable,
+    /// Another object says the same, and counts.
+    Conflict,
+    /// It is where it has no effect.
+    NoEffect,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// A place in a manifest. Line and column count from 1; 0 means "the file as a whole".
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Location {
@@ -68,6 +95,9 @@ pub struct Diagnostic {
     /// `VirtualService mirror/httpbin`, if the object could be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object: Option<Arc<str>>,
+    /// Why its object does not do what it says. Some findings are only good to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// What is wrong, in one sentence without a full stop.
     pub message: String,
     /// What to do, likewise.
@@ -79,7 +109,14 @@ impl Diagnostic {
     /// A finding about a whole file or object.
     #[must_use]
     pub fn new(severity: Severity, location: Location, message: impl Into<String>) -> Self {
-        Self { severity, location, object: None, message: message.into(), remedy: None }
+        let reason = (severity == Severity::Error).then_some(Reason::Invalid);
+        Self { severity, location, object: None, reason, message: message.into(), remedy: None }
+    }
+
+    /// The same with what keeps its object from doing what it says.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     /// The same with a remedy; an empty one is none.
@@ -104,7 +141,7 @@ impl Diagnostic {
     /// hand.
     #[must_use]
     pub fn render(&self, text: Option<&str>) -> String {
-        let Self { severity, location, object, message, remedy } = self;
+        let Self { severity, location, object, message, remedy, .. } = self;
         let mut out = match object {
             Some(object) => format!("{severity}: {object}: {message}\n"),
             None => format!("{severity}: {message}\n"),

@@ -8,6 +8,7 @@ use super::{
     world::{Name, World},
 };
 use crate::control::{
+    diagnostic::Reason,
     model::{HostRef, Service, VirtualService},
     validate::names::full_host,
 };
@@ -66,7 +67,13 @@ fn claim_by_wildcard<'a>(
         wildcards.iter().filter(|(suffix, _)| !used.contains(*suffix)).map(|(_, found)| found).collect();
     unused.sort_by_key(|(_, host)| &host.location);
     for (rules, host) in unused {
-        findings.warning(&host.location, &object(rules), format!("the host `{}` covers no Service", host.name), "");
+        findings.broken(
+            Reason::NotFound,
+            &host.location,
+            &object(rules),
+            format!("the host `{}` covers no Service", host.name),
+            "",
+        );
     }
 }
 
@@ -101,7 +108,13 @@ fn already_ruled(rules: &VirtualService, host: &HostRef, first: &VirtualService,
         host.name,
         object(first)
     );
-    findings.warning(&host.location, &object(rules), message, "put all rules of a host into one object");
+    findings.broken(
+        Reason::Conflict,
+        &host.location,
+        &object(rules),
+        message,
+        "put all rules of a host into one object",
+    );
 }
 
 fn no_service(
@@ -115,5 +128,11 @@ fn no_service(
         Some(full) => format!("a name with a dot must be full: write `{full}`"),
         None => "its rules wait until there is one".to_owned(),
     };
-    findings.warning(&host.location, &object(rules), format!("there is no Service `{}`", host.name), &remedy);
+    findings.broken(
+        Reason::NotFound,
+        &host.location,
+        &object(rules),
+        format!("there is no Service `{}`", host.name),
+        &remedy,
+    );
 }

@@ -26,7 +26,7 @@ use self::{
 };
 use super::{
     Settings,
-    diagnostic::{Diagnostic, Location, Severity},
+    diagnostic::{Diagnostic, Location, Reason, Severity},
     objects::Objects,
     plan::{CapturePlan, PodPlan},
 };
@@ -96,16 +96,30 @@ pub(super) struct Findings {
 
 impl Findings {
     fn warning(&mut self, location: &Location, object: &str, message: impl Into<String>, remedy: &str) {
-        self.add(Severity::Warning, location, object, message.into(), remedy);
+        self.add(Severity::Warning, None, location, object, message.into(), remedy);
+    }
+
+    /// A warning about what keeps the object at that place from doing what it says.
+    fn broken(&mut self, reason: Reason, location: &Location, object: &str, message: impl Into<String>, remedy: &str) {
+        self.add(Severity::Warning, Some(reason), location, object, message.into(), remedy);
     }
 
     fn note(&mut self, location: &Location, object: &str, message: impl Into<String>, remedy: &str) {
-        self.add(Severity::Note, location, object, message.into(), remedy);
+        self.add(Severity::Note, None, location, object, message.into(), remedy);
     }
 
-    fn add(&mut self, severity: Severity, location: &Location, object: &str, message: String, remedy: &str) {
+    fn add(
+        &mut self,
+        severity: Severity,
+        reason: Option<Reason>,
+        location: &Location,
+        object: &str,
+        message: String,
+        remedy: &str,
+    ) {
         if self.seen.insert((location.clone(), message.clone())) {
-            self.list.push(Diagnostic::new(severity, location.clone(), message).about(&object.into()).remedy(remedy));
+            let finding = Diagnostic::new(severity, location.clone(), message).about(&object.into()).remedy(remedy);
+            self.list.push(Diagnostic { reason, ..finding });
         }
     }
 }

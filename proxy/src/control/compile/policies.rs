@@ -6,7 +6,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Findings, world::World};
 use crate::{
-    control::model::{PolicyTarget, ShadowPolicy, VirtualService},
+    control::{
+        diagnostic::Reason,
+        model::{PolicyTarget, ShadowPolicy, VirtualService},
+    },
     route::ShadowSettings,
 };
 
@@ -24,7 +27,8 @@ impl<'a> Policies<'a> {
             let object = format!("ShadowPolicy {}/{}", policy.namespace, policy.name);
             for (target, location) in &policy.targets {
                 if !exists(world, &policy.namespace, target) {
-                    findings.warning(
+                    findings.broken(
+                        Reason::NotFound,
                         location,
                         &object,
                         format!("there is no {}", describe(&policy.namespace, target)),
@@ -34,7 +38,7 @@ impl<'a> Policies<'a> {
                 if let Some(first) = by_target.get(&(&*policy.namespace, target)) {
                     let message =
                         format!("ShadowPolicy {}/{} is for the same target and counts", first.namespace, first.name);
-                    findings.warning(location, &object, message, "keep one of them");
+                    findings.broken(Reason::Conflict, location, &object, message, "keep one of them");
                     continue;
                 }
                 by_target.insert((&policy.namespace, target), policy);

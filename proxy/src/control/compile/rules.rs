@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Findings, claims, endpoints::Resolver, policies::Policies, subsets::Subsets, world::World};
 use crate::{
-    control::model::{
-        DestinationRef, HttpRule, RuleAction, RuleMatch, Service, ServicePort, Transport, VirtualService,
+    control::{
+        diagnostic::Reason,
+        model::{DestinationRef, HttpRule, RuleAction, RuleMatch, Service, ServicePort, Transport, VirtualService},
     },
     observe::metrics::{Metrics, MirrorLabels, RuleLabels},
     route::{
@@ -138,13 +139,19 @@ impl<'a> Rules<'_, 'a> {
                 None => "create it, or mend the name".to_owned(),
             };
             let message = format!("there is no Service `{}`: {consequence}", to.host.name);
-            self.findings.warning(&to.host.location, &object, message, &remedy);
+            self.findings.broken(Reason::NotFound, &to.host.location, &object, message, &remedy);
             return unroutable(Unroutable::UnknownService);
         };
         let Some(port) = destination_port(service, to.port, connection_port) else {
             let wanted = to.port.unwrap_or(connection_port);
             let message = format!("the Service `{label}` has no TCP port {wanted}: {consequence}");
-            self.findings.warning(&to.host.location, &object, message, "name one of its ports by `port: {number: …}`");
+            self.findings.broken(
+                Reason::UnknownPort,
+                &to.host.location,
+                &object,
+                message,
+                "name one of its ports by `port: {number: …}`",
+            );
             return unroutable(Unroutable::UnknownService);
         };
         let labels = match &to.subset {
@@ -156,7 +163,13 @@ impl<'a> Rules<'_, 'a> {
                         "no DestinationRule defines the subset `{}` of `{}`: {consequence}",
                         subset.name, to.host.name
                     );
-                    self.findings.warning(&subset.location, &object, message, "define it, or mend the name");
+                    self.findings.broken(
+                        Reason::UnknownSubset,
+                        &subset.location,
+                        &object,
+                        message,
+                        "define it, or mend the name",
+                    );
                     return unroutable(Unroutable::UnknownSubset);
                 }
                 found
@@ -171,7 +184,13 @@ impl<'a> Rules<'_, 'a> {
         let endpoints: Arc<[_]> = endpoints.map(|resolved| Arc::clone(&resolved.endpoint)).collect();
         if endpoints.is_empty() {
             let location = to.subset.as_ref().map_or(&to.host.location, |subset| &subset.location);
-            self.findings.warning(location, &object, format!("`{label}` has no ready endpoint: {consequence}"), "");
+            self.findings.broken(
+                Reason::NoEndpoints,
+                location,
+                &object,
+                format!("`{label}` has no ready endpoint: {consequence}"),
+                "",
+            );
         }
         Destination { label, endpoints: Ok(endpoints) }
     }

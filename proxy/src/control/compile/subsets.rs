@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Findings, claims, domains::suffixes, world::World};
-use crate::control::model::{DestinationRule, Labels, Service, Subset};
+use crate::control::{
+    diagnostic::Reason,
+    model::{DestinationRule, Labels, Service, Subset},
+};
 
 /// Subsets by name, for one host in one namespace.
 type Named<'a> = HashMap<&'a str, &'a Subset>;
@@ -40,7 +43,13 @@ impl<'a> Subsets<'a> {
                     subset.name, rule.host.name, first.location
                 );
                 let object = format!("DestinationRule {}/{}", rule.namespace, rule.name);
-                findings.warning(&subset.location, &object, message, "keep one of them; the older one counts");
+                findings.broken(
+                    Reason::Conflict,
+                    &subset.location,
+                    &object,
+                    message,
+                    "keep one of them; the older one counts",
+                );
             } else {
                 named.insert(&subset.name, subset);
             }
@@ -79,7 +88,7 @@ fn warn_elsewhere(world: &World<'_>, cluster_domain: &str, findings: &mut Findin
             );
             let object = format!("DestinationRule {}/{}", rule.namespace, rule.name);
             let remedy = format!("put it in the namespace `{namespace}`");
-            findings.warning(&rule.host.location, &object, message, &remedy);
+            findings.broken(Reason::NoEffect, &rule.host.location, &object, message, &remedy);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{Findings, claims, domains, endpoints::Resolved, protocol};
 use crate::{
     control::{
+        diagnostic::Reason,
         model::{Service, ServicePort, VirtualService},
         plan::{CapturePlan, CapturedPort},
     },
@@ -27,12 +28,24 @@ pub(super) fn captured_ports<'a>(
     let host = rules.hosts.iter().find(|host| *host.name == *full).map_or(&service.location, |host| &host.location);
     if !service.headless && service.cluster_ips.is_empty() && service.other_ips.is_empty() {
         let message = "the Service has a rule, but no address that clients could be seen to use".to_owned();
-        findings.warning(host, &object, message, "give it a `clusterIP`; an ExternalName Service cannot have rules");
+        findings.broken(
+            Reason::NotCapturable,
+            host,
+            &object,
+            message,
+            "give it a `clusterIP`; an ExternalName Service cannot have rules",
+        );
     }
     let ports: Vec<_> = service.ports.iter().filter_map(|port| Some((port, protocol::declared(port)?))).collect();
     if ports.is_empty() {
         let message = "the Service has a rule, but none of its ports carries HTTP".to_owned();
-        findings.warning(host, &object, message, "name the port `http` or `http-…`, or set its `appProtocol`");
+        findings.broken(
+            Reason::NotCapturable,
+            host,
+            &object,
+            message,
+            "name the port `http` or `http-…`, or set its `appProtocol`",
+        );
     }
     ports
 }

@@ -96,6 +96,13 @@ impl Positions {
         self.locate(file, document, path, |node| node.value)
     }
 
+    /// The field of the first document whose name or value begins there, the outermost of several.
+    #[must_use]
+    pub fn field_at(&self, line: u32, column: u32) -> Option<FieldPath> {
+        let root = self.documents.first()?;
+        root.field_at((line, column), &FieldPath::default()).filter(|path| !path.0.is_empty())
+    }
+
     /// Line and column of the second of two equal fields, anywhere in a document.
     #[must_use]
     pub fn duplicate_key(&self, document: usize) -> Option<(u32, u32)> {
@@ -126,6 +133,19 @@ impl Node {
 }
 
 impl Node {
+    fn field_at(&self, at: Position, path: &FieldPath) -> Option<FieldPath> {
+        if self.key == at || self.value == at {
+            return Some(path.clone());
+        }
+        match &self.parts {
+            Parts::None => None,
+            Parts::Map(fields) => fields.iter().find_map(|(name, node)| node.field_at(at, &path.key(name))),
+            Parts::Seq(items) => {
+                items.iter().enumerate().find_map(|(index, node)| node.field_at(at, &path.index(index)))
+            }
+        }
+    }
+
     fn duplicate_key(&self) -> Option<Position> {
         match &self.parts {
             Parts::None => None,
@@ -185,6 +205,18 @@ mod tests {
         assert_eq!(key(TEXT, 1, weight.clone()), (7, 7));
         let value = Positions::of(TEXT).value(&"f".into(), 1, &weight);
         assert_eq!((value.line, value.column), (7, 15));
+    }
+
+    #[test]
+    fn a_place_leads_back_to_its_field() {
+        let text = r#"{"spec":{"http":[{"mirror":{"subset":"v9"}}]}}"#;
+        let path = FieldPath::from("spec.http").index(0).key("mirror").key("subset");
+        let positions = Positions::of(text);
+        for place in [positions.key(&"f".into(), 0, &path), positions.value(&"f".into(), 0, &path)] {
+            assert_eq!(positions.field_at(place.line, place.column), Some(path.clone()));
+        }
+        assert_eq!(positions.field_at(9, 9), None);
+        assert_eq!(positions.field_at(1, 1), None);
     }
 
     #[test]

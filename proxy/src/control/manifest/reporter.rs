@@ -94,12 +94,7 @@ impl<'a> Reporter<'a> {
     /// Reports anything; an empty remedy is none.
     pub fn report(&mut self, severity: Severity, location: Location, message: impl Into<String>, remedy: &str) {
         self.broken |= severity == Severity::Error;
-        self.findings.push(Diagnostic {
-            severity,
-            location,
-            object: self.object.clone(),
-            message: message.into(),
-            remedy: (!remedy.is_empty()).then(|| remedy.to_owned()),
-        });
+        let finding = Diagnostic::new(severity, location, message).remedy(remedy);
+        self.findings.push(Diagnostic { object: self.object.clone(), ..finding });
     }
 }
