@@ -39,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Capture and mirror on this machine, as manifests in files say
     Run(Box<RunArgs>),
+    /// Capture and mirror on a Kubernetes node, as the objects of the cluster say
+    Node(Box<NodeArgs>),
     /// Validate manifests and say what is wrong with them; exits 0 if only warnings are left
     Check(CheckArgs),
     /// Say what this machine lacks to capture, and the remedy
@@ -54,7 +56,7 @@ pub struct LogArgs {
     /// Form of the process log (on standard error) and of the access log
     #[arg(long, global = true, value_enum, default_value = "text", env = "UNDERSTUDY_LOG_FORMAT")]
     pub log_format: LogFormat,
-    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run, else warn]
+    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run and node, else warn]
     #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG_LEVEL")]
     pub log_level: Option<String>,
 }
@@ -102,6 +104,52 @@ pub struct RunArgs {
     /// Files or folders with manifests, YAML or JSON, watched and reloaded; `-` is standard input. The variable separates by colons
     #[arg(long, required = true, value_name = "PATH", num_args = 1.., action = ArgAction::Append, env = "UNDERSTUDY_CONFIG")]
     pub config: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the words for a help text")]
+    pub agent: AgentArgs,
+}
+
+/// Arguments of `node`.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take the words for a help text")]
+    pub cluster: ClusterArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub agent: AgentArgs,
+}
+
+/// Flags of `node`: which node this is, and how the node and the Kubernetes API are reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterArgs {
+    /// Name of the node: its pods are enrolled
+    #[arg(long, value_name = "NAME", env = "UNDERSTUDY_NODE_NAME", value_parser = units::node_name)]
+    pub node_name: String,
+    /// Namespace of this pod: its Lease says who reports on objects
+    #[arg(long, value_name = "NAME", default_value = "understudy-system", env = "UNDERSTUDY_NAMESPACE", value_parser = units::name)]
+    pub namespace: String,
+    /// Name of this pod [default: the node's]
+    #[arg(long, value_name = "NAME", env = "UNDERSTUDY_POD_NAME", value_parser = units::node_name)]
+    pub pod_name: Option<String>,
+    /// How to reach the Kubernetes API from outside of a cluster
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The node's /proc
+    #[arg(long, value_name = "PATH", default_value = "/proc", env = "UNDERSTUDY_PROC")]
+    pub proc: PathBuf,
+    /// Where the container runtime puts the network namespaces of pods; watched, so that pods are enrolled before they start
+    #[arg(long, value_name = "PATH", default_value = "/run/netns", env = "UNDERSTUDY_NETNS_DIR")]
+    pub netns_dir: PathBuf,
+    /// Where the last good objects are kept, for a restart while the Kubernetes API is away [default: nowhere]
+    #[arg(long, value_name = "PATH", env = "UNDERSTUDY_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Flags of whatever captures: `run` and `node`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
     /// DNS domain of the cluster's Services
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", env = "UNDERSTUDY_CLUSTER_DOMAIN", value_parser = units::domain)]
     pub cluster_domain: String,
@@ -122,22 +170,22 @@ pub struct RunArgs {
     pub shadow: ShadowArgs,
 }
 
-/// Flags of `run`: what is seen from outside.
+/// Flags of `run` and `node`: what is seen from outside.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Seen from outside")]
 pub struct OutsideArgs {
     /// Where the admin pages listen (configuration dump, log level); keep it on loopback
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15000", env = "UNDERSTUDY_ADMIN_ADDR")]
     pub admin_addr: SocketAddr,
-    /// Where /metrics, /livez and /readyz listen
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15090", env = "UNDERSTUDY_METRICS_ADDR")]
-    pub metrics_addr: SocketAddr,
+    /// Where /metrics, /livez and /readyz listen [default: 127.0.0.1:15090 for run, 0.0.0.0:15090 for node]
+    #[arg(long, value_name = "ADDR", env = "UNDERSTUDY_METRICS_ADDR")]
+    pub metrics_addr: Option<SocketAddr>,
     /// Write a line for each primary and each mirror of its rule to this file; `-` is standard output
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
 }
 
-/// Flags of `run`: capture and enrolment.
+/// Flags of `run` and `node`: capture and enrolment.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Capture")]
 pub struct CaptureArgs {
@@ -161,7 +209,7 @@ pub struct CaptureArgs {
     pub allow_host_netns: bool,
 }
 
-/// Flags of `run`: connections.
+/// Flags of `run` and `node`: connections.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connections")]
 pub struct DataArgs {
@@ -212,7 +260,7 @@ pub enum KernelLog {
     Debug,
 }
 
-/// Flags of `run`: shadows, as long as no policy says otherwise.
+/// Flags of `run` and `node`: shadows, as long as no policy says otherwise.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Shadows")]
 pub struct ShadowArgs {

@@ -22,8 +22,11 @@ use crate::{
 /// A path that cannot be read.
 pub fn check(settings: &ControlSettings, out: &mut impl Write) -> anyhow::Result<bool> {
     let source = FileSource::open(&settings.paths())?;
-    let decided =
-        control::Settings { cluster_domain: settings.cluster_domain.clone(), shadow: settings.shadow.clone() };
+    let decided = control::Settings {
+        cluster_domain: settings.cluster_domain.clone(),
+        shadow: settings.shadow.clone(),
+        node: None,
+    };
     let findings = Controller::check(&decided, source.texts());
     let known = |ManifestText { path, text }: &ManifestText| Some((path.clone(), text.as_ref().ok()?.clone()));
     let texts: HashMap<_, _> = source.texts().iter().filter_map(known).collect();

@@ -6,7 +6,7 @@
 use std::{
     env, fmt,
     io::{IsTerminal, stderr},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,11 +18,16 @@ use thiserror::Error;
 
 pub use crate::cli::{KernelLog, LogFormat};
 use crate::{
-    cli::{Cli, Command, LogArgs, MachineArgs, RunArgs},
+    cli::{AgentArgs, Cli, ClusterArgs, Command, LogArgs, MachineArgs},
     net::Mark,
     patience::Limits,
     route::{HeaderOps, ShadowSettings},
 };
+
+/// A process on somebody's machine is looked at from there.
+const METRICS_OF_RUN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15090);
+/// The kubelet and Prometheus ask from elsewhere.
+const METRICS_OF_NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15090);
 
 /// Flags that are fine each, but not together.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub struct Invocation {
 /// A command, resolved.
 #[derive(Debug)]
 pub enum Task {
-    /// `understudy run`
+    /// `understudy run` and `understudy node`
     Run(Box<Settings>),
     /// `understudy check`
     Check(ControlSettings),
@@ -67,7 +72,7 @@ pub enum Task {
     Cleanup(MachineSettings),
 }
 
-/// Everything that `understudy run` needs.
+/// Everything that `understudy run` and `understudy node` need.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// For `control`.
@@ -87,12 +92,40 @@ pub struct Settings {
 /// Where manifests come from and how they are read.
 #[derive(Clone, Debug)]
 pub struct ControlSettings {
-    /// In the order given, never empty.
-    pub sources: Vec<ConfigPath>,
+    /// Where from.
+    pub source: SourceSettings,
     /// Domain of the cluster's Services, lower case, without the final dot.
     pub cluster_domain: Arc<str>,
     /// For mirrors that no policy speaks of.
     pub shadow: ShadowSettings,
+}
+
+/// Where manifests come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceSettings {
+    /// In the order given, never empty.
+    Files(Vec<ConfigPath>),
+    /// The Kubernetes API.
+    Cluster(ClusterSettings),
+}
+
+/// Which node of which cluster this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// `spec.nodeName` of the pods to enrol.
+    pub node: Arc<str>,
+    /// Namespace of this pod.
+    pub namespace: Arc<str>,
+    /// Name of this pod.
+    pub pod: Arc<str>,
+    /// `None` = the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where the last good objects are kept.
+    pub state_dir: Option<PathBuf>,
+    /// The node's `/proc`.
+    pub proc: PathBuf,
+    /// Where network namespaces of pods appear.
+    pub netns_dir: PathBuf,
 }
 
 /// A place with manifests.
@@ -210,14 +243,15 @@ pub struct LogSettings {
 }
 
 impl ControlSettings {
-    /// The sources as paths; `-` is standard input.
+    /// The files and folders as paths; `-` is standard input. Empty for a cluster.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
+        let SourceSettings::Files(sources) = &self.source else { return Vec::new() };
         let path = |source: &ConfigPath| match source {
             ConfigPath::Stdin => PathBuf::from("-"),
             ConfigPath::Path(path) => path.clone(),
         };
-        self.sources.iter().map(path).collect()
+        sources.iter().map(path).collect()
     }
 }
 
@@ -247,12 +281,19 @@ impl Invocation {
     ///
     /// What is wrong with the flags as a whole; a matter of usage (exit code 64).
     pub fn resolve(cli: Cli) -> Result<Self, SettingsError> {
-        let default_filter = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+        let default_filter = if matches!(cli.command, Command::Run(_) | Command::Node(_)) { "info" } else { "warn" };
         let logging = logging(cli.log, default_filter);
         let task = match cli.command {
-            Command::Run(arguments) => Task::Run(Box::new(run(*arguments, logging.format)?)),
+            Command::Run(arguments) => {
+                let source = SourceSettings::Files(ConfigPath::all(arguments.config)?);
+                Task::Run(Box::new(agent(arguments.agent, source, METRICS_OF_RUN, logging.format)?))
+            }
+            Command::Node(arguments) => {
+                let source = SourceSettings::Cluster(cluster(arguments.cluster));
+                Task::Run(Box::new(agent(arguments.agent, source, METRICS_OF_NODE, logging.format)?))
+            }
             Command::Check(arguments) => Task::Check(ControlSettings {
-                sources: ConfigPath::all(arguments.paths)?,
+                source: SourceSettings::Files(ConfigPath::all(arguments.paths)?),
                 cluster_domain: arguments.cluster_domain.into(),
                 shadow: ShadowSettings::default(),
             }),
@@ -278,9 +319,21 @@ fn machine(arguments: MachineArgs) -> MachineSettings {
     MachineSettings { cgroup_root: arguments.cgroup_root, bpffs: arguments.bpffs, instance: arguments.instance.into() }
 }
 
-fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError> {
-    let RunArgs { config, cluster_domain, outside, machine: machine_arguments, capture, data, shadow } = arguments;
-    if outside.admin_addr == outside.metrics_addr && outside.admin_addr.port() != 0 {
+fn cluster(arguments: ClusterArgs) -> ClusterSettings {
+    let ClusterArgs { node_name, namespace, pod_name, kubeconfig, proc, netns_dir, state_dir } = arguments;
+    let pod = pod_name.unwrap_or_else(|| node_name.clone()).into();
+    ClusterSettings { node: node_name.into(), namespace: namespace.into(), pod, kubeconfig, state_dir, proc, netns_dir }
+}
+
+fn agent(
+    arguments: AgentArgs,
+    source: SourceSettings,
+    metrics_addr: SocketAddr,
+    format: LogFormat,
+) -> Result<Settings, SettingsError> {
+    let AgentArgs { cluster_domain, outside, machine: machine_arguments, capture, data, shadow } = arguments;
+    let metrics_addr = outside.metrics_addr.unwrap_or(metrics_addr);
+    if outside.admin_addr == metrics_addr && outside.admin_addr.port() != 0 {
         return Err(SettingsError::SameAddress(outside.admin_addr));
     }
     if shadow.shadow_buffer_bytes > shadow.shadow_node_buffer_bytes {
@@ -292,7 +345,7 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
     );
     Ok(Settings {
         control: ControlSettings {
-            sources: ConfigPath::all(config)?,
+            source,
             cluster_domain: cluster_domain.into(),
             shadow: ShadowSettings {
                 host_suffix: shadow.shadow_host_suffix.into(),
@@ -327,7 +380,7 @@ fn run(arguments: RunArgs, format: LogFormat) -> Result<Settings, SettingsError>
             shadow_shed_lag: Some(shadow.shadow_shed_lag).filter(|lag| !lag.is_zero()),
             drain_timeout: data.drain_timeout,
         },
-        admin: AdminSettings { admin: outside.admin_addr, metrics: outside.metrics_addr },
+        admin: AdminSettings { admin: outside.admin_addr, metrics: metrics_addr },
         access_log: AccessLogSettings {
             target: outside
                 .access_log
@@ -366,9 +419,22 @@ mod tests {
     #[test]
     fn a_hyphen_is_standard_input_once_and_standard_output() {
         let settings = run_settings("understudy run --config - --config y --access-log -");
-        assert_eq!(settings.control.sources, [ConfigPath::Stdin, ConfigPath::Path("y".into())]);
+        let sources = vec![ConfigPath::Stdin, ConfigPath::Path("y".into())];
+        assert_eq!(settings.control.source, SourceSettings::Files(sources));
         assert_eq!(settings.access_log.target, Some(AccessLogTarget::Stdout));
         assert_eq!(resolve("understudy check - -").unwrap_err(), SettingsError::StdinTwice);
+    }
+
+    #[test]
+    fn a_node_is_looked_at_from_elsewhere_and_its_pod_is_named_after_it_unless_told() {
+        let settings = run_settings("understudy node --node-name worker.example");
+        assert_eq!(settings.admin.metrics, ([0, 0, 0, 0], 15090).into());
+        assert_eq!(run_settings("understudy run --config x").admin.metrics, ([127, 0, 0, 1], 15090).into());
+        let SourceSettings::Cluster(cluster) = settings.control.source else { panic!("not a cluster") };
+        assert_eq!(
+            (&*cluster.node, &*cluster.pod, &*cluster.namespace),
+            ("worker.example", "worker.example", "understudy-system")
+        );
     }
 
     #[test]
@@ -382,7 +448,8 @@ mod tests {
     }
 
     #[test]
-    fn only_run_talks_about_itself_unasked() {
+    fn only_what_captures_talks_about_itself_unasked() {
+        assert_eq!(resolve("understudy node --node-name n").unwrap().logging.filter, "info");
         assert_eq!(resolve("understudy run --config x").unwrap().logging.filter, "info");
         assert_eq!(resolve("understudy doctor").unwrap().logging.filter, "warn");
         assert_eq!(resolve("understudy doctor --log-level debug").unwrap().logging.filter, "debug");

@@ -127,6 +127,19 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
+/// Name of a node or a pod: an RFC 1123 subdomain.
+///
+/// # Errors
+///
+/// A sentence for the user.
+pub fn node_name(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && text.split('.').all(is_label) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no name of a node or a pod: lower-case letters, digits, inner hyphens and dots"))
+    }
+}
+
 /// A DNS domain in lower case, without the final dot.
 ///
 /// # Errors

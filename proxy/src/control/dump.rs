@@ -11,7 +11,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Applied, diagnostic::Diagnostic};
+use super::{Applied, diagnostic::Diagnostic, plan::Sandbox};
 use crate::route::{
     Action, Destination, HeaderOps, Methods, Mirror, PortProtocol, Rule, Table, Target, Unroutable, VirtualHost,
     header_ops::Field,
@@ -154,8 +154,8 @@ pub struct PodDump {
     pub pod: String,
     /// `metadata.uid`.
     pub uid: Arc<str>,
-    /// Its network namespace.
-    pub netns: PathBuf,
+    /// Its network namespace; `null` if it is found by the UID.
+    pub netns: Option<PathBuf>,
     /// Its addresses.
     pub ips: Vec<IpAddr>,
 }
@@ -178,7 +178,10 @@ impl Dump {
         let pods = applied.pods.iter().map(|pod| PodDump {
             pod: format!("{}/{}", pod.namespace, pod.name),
             uid: Arc::clone(&pod.uid),
-            netns: pod.netns.clone(),
+            netns: match &pod.sandbox {
+                Sandbox::At(path) => Some(path.clone()),
+                Sandbox::OfUid => None,
+            },
             ips: pod.ips.clone(),
         });
         Self {

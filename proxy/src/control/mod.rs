@@ -33,10 +33,12 @@ pub struct Settings {
     pub cluster_domain: Arc<str>,
     /// How shadows behave where no policy says otherwise.
     pub shadow: ShadowSettings,
+    /// The node of a cluster, whose pods are enrolled; `None`: those that name a network namespace of this machine.
+    pub node: Option<Arc<str>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { cluster_domain: "cluster.local".into(), shadow: ShadowSettings::default() }
+        Self { cluster_domain: "cluster.local".into(), shadow: ShadowSettings::default(), node: None }
     }
 }

@@ -188,6 +188,10 @@ pub struct Pod {
     pub capture: Option<CaptureLabel>,
     /// Annotation `understudy.dev/netns`.
     pub netns: Option<Box<str>>,
+    /// `spec.nodeName`; `None` before it is scheduled, and if no more than its labels is known.
+    pub node: Option<Box<str>>,
+    /// `spec.runtimeClassName`.
+    pub runtime_class: Option<Box<str>>,
     /// `spec.hostNetwork`.
     pub host_network: bool,
     /// Completed, or being deleted.

@@ -25,6 +25,15 @@ pub struct CapturePlan {
     pub ports: BTreeMap<SocketAddr, CapturedPort>,
 }
 
+/// Where a pod's network namespace is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// There (a plain name of the annotation becomes `/run/netns/NAME`).
+    At(PathBuf),
+    /// Where a process of the pod is: to be found by the pod's UID.
+    OfUid,
+}
+
 /// A pod of this node that shall be enrolled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodPlan {
@@ -34,8 +43,10 @@ pub struct PodPlan {
     pub name: Arc<str>,
     /// `metadata.uid`, or empty.
     pub uid: Arc<str>,
-    /// Its network namespace (a plain name of the annotation becomes `/run/netns/NAME`).
-    pub netns: PathBuf,
-    /// `status.podIPs`.
+    /// Its network namespace.
+    pub sandbox: Sandbox,
+    /// `spec.runtimeClassName`: some have a kernel or a network stack of their own.
+    pub runtime_class: Option<Arc<str>>,
+    /// `status.podIPs`. A pod of a cluster may not have been given them yet, although its namespace has them.
     pub ips: Vec<IpAddr>,
 }

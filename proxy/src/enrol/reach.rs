@@ -4,7 +4,7 @@ use std::{io, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crate::{
     capture::CaptureError,
-    control::plan::PodPlan,
+    control::plan::{PodPlan, Sandbox},
     net::{Listeners, NetError, Netns, NetnsCookie, SocketFactory, netns},
 };
 
@@ -14,6 +14,9 @@ pub enum Refusal {
     /// It cannot be entered, or has no room for listeners.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// No process of it is there yet.
+    #[error("no process of the pod runs on this node yet")]
+    NotFound,
     /// It is not a pod's namespace.
     #[error("{} is the network namespace of the host, where redirecting would concern every process; hostNetwork pods are never enrolled (--allow-host-netns overrides this)", path.display())]
     Host {
@@ -90,10 +93,11 @@ impl InNamespaces {
 
 impl Reach for InNamespaces {
     async fn open(&self, plan: &PodPlan) -> Result<Opened, Refusal> {
-        let netns = Arc::new(Netns::open(&plan.netns)?);
+        let Sandbox::At(path) = &plan.sandbox else { return Err(Refusal::NotFound) };
+        let netns = Arc::new(Netns::open(path)?);
         if netns::host().contains(&netns.id()) {
             if !self.allow_host {
-                return Err(Refusal::Host { path: plan.netns.clone() });
+                return Err(Refusal::Host { path: path.clone() });
             }
             tracing::warn!(
                 namespace = %plan.namespace,
@@ -104,7 +108,7 @@ impl Reach for InNamespaces {
         let present = self.factory.addresses(&netns).await?;
         let ips: Vec<_> = plan.ips.iter().copied().filter(|ip| present.contains(ip)).collect();
         if ips.is_empty() {
-            return Err(Refusal::ForeignAddress { path: plan.netns.clone(), ips: plan.ips.clone() });
+            return Err(Refusal::ForeignAddress { path: path.clone(), ips: plan.ips.clone() });
         }
         let cookie = self.factory.cookie(&netns).await?;
         let listeners = Listeners::open(&self.factory, &netns, &ips).await?;

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::*;
-use crate::net::Listeners;
+use crate::{control::plan::Sandbox, net::Listeners};
 
 /// Pods whose listeners are on our own loopback; the cookie is what the test says. A pod named `absent` cannot be opened.
 #[derive(Default)]
@@ -110,7 +110,8 @@ fn pod(name: &str, uid: &str) -> PodPlan {
         namespace: Arc::from("mirror"),
         name: Arc::from(name),
         uid: Arc::from(uid),
-        netns: PathBuf::from("/proc/self/ns/net"),
+        sandbox: Sandbox::At(PathBuf::from("/proc/self/ns/net")),
+        runtime_class: None,
         ips: vec!["10.0.0.2".parse().unwrap()],
     }
 }

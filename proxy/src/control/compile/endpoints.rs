@@ -46,12 +46,14 @@ pub(super) struct Resolver<'a> {
     world: &'a World<'a>,
     before: &'a Interner,
     fresh: Interner,
+    /// A Service without slices has the pods that its selector finds. In a cluster a controller makes slices, and of most pods we know the labels only.
+    from_pods: bool,
     cache: HashMap<(*const Service, u16), Arc<[Resolved<'a>]>>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(world: &'a World<'a>, before: &'a Interner) -> Self {
-        Self { world, before, fresh: Interner::default(), cache: HashMap::new() }
+    pub(super) fn new(world: &'a World<'a>, before: &'a Interner, from_pods: bool) -> Self {
+        Self { world, before, fresh: Interner::default(), from_pods, cache: HashMap::new() }
     }
 
     /// The endpoints of this generation, to be the next one's `before`.
@@ -72,7 +74,8 @@ impl<'a> Resolver<'a> {
         }
         let mut found = match self.world.slices.get(&(&*service.namespace, &*service.name)) {
             Some(_) => self.in_slices(service, port),
-            None => self.among_pods(service, port, findings),
+            None if self.from_pods => self.among_pods(service, port, findings),
+            None => Vec::new(),
         };
         found.sort_by_key(|resolved| resolved.endpoint.address);
         found.dedup_by_key(|resolved| resolved.endpoint.address);

@@ -61,7 +61,7 @@ pub fn compile(
     let subsets = Subsets::new(&world, &settings.cluster_domain, &mut findings);
     let policies = Policies::new(&world, &settings.shadow, &mut findings);
     let claims = claims::claims(&world, &settings.cluster_domain, &mut findings);
-    let mut resolver = Resolver::new(&world, before);
+    let mut resolver = Resolver::new(&world, before, settings.node.is_none());
     let mut hosts = VirtualHosts::new(&settings.cluster_domain);
     for (service, rules) in claims {
         let ports = virtual_hosts::captured_ports(service, rules, &settings.cluster_domain, &mut findings);
@@ -81,7 +81,7 @@ pub fn compile(
             hosts.add(service, port, protocol, rules.closed, Arc::new(host), &endpoints, &mut findings);
         }
     }
-    let pods = pods::pods(&world, &mut findings);
+    let pods = pods::pods(&world, settings.node.as_deref(), &mut findings);
     let (mut table, capture) = hosts.finish(generation);
     table.clients = pods::clients(&world, &pods);
     Compiled { table, capture, pods, endpoints: resolver.finish(), findings: findings.list }

@@ -10,7 +10,7 @@ use std::{
 use super::{Findings, world::World};
 use crate::control::{
     model::{CaptureLabel, Labels, Pod},
-    plan::PodPlan,
+    plan::{PodPlan, Sandbox},
 };
 
 /// Where `ip netns add` puts names.
@@ -18,8 +18,11 @@ const NETNS_DIR: &str = "/run/netns";
 
 /// The pods to enrol, by namespace and name: labelled themselves, or their Namespace is and they do not object. Pods of the host's
 /// network, completed ones and those that are being deleted never are.
-pub(super) fn pods(world: &World<'_>, findings: &mut Findings) -> Vec<PodPlan> {
-    world.pods.iter().filter_map(|pod| plan(pod, world, findings)).collect()
+///
+/// With a `node`, its pods are meant, and the namespace is to be found by the pod's UID: an annotation would let the author of a pod choose.
+pub(super) fn pods(world: &World<'_>, node: Option<&str>, findings: &mut Findings) -> Vec<PodPlan> {
+    let mut plan = |pod: &&Pod| wanted(pod, world, node, findings).then(|| plan(pod, node, findings)).flatten();
+    world.pods.iter().filter_map(|pod| plan(pod)).collect()
 }
 
 /// Labels of the pods to enrol, by their addresses.
@@ -34,18 +37,40 @@ pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> HashMap<IpAddr, A
     clients
 }
 
-fn plan(pod: &Pod, world: &World<'_>, findings: &mut Findings) -> Option<PodPlan> {
+fn wanted(pod: &Pod, world: &World<'_>, node: Option<&str>, findings: &mut Findings) -> bool {
+    if node.is_some() && pod.node.as_deref() != node {
+        return false;
+    }
     let inherited = world.namespaces.get(&*pod.namespace).and_then(|namespace| namespace.capture);
     if pod.gone || pod.capture.or(inherited) != Some(CaptureLabel::Enabled) {
-        return None;
+        return false;
     }
-    let object = format!("Pod {}/{}", pod.namespace, pod.name);
-    if pod.host_network {
-        if pod.capture.is_some() {
-            findings.note(&pod.location, &object, "a pod of the host's network cannot be enrolled", "remove its label");
-        }
-        return None;
+    if pod.host_network && pod.capture.is_some() {
+        let message = "a pod of the host's network cannot be enrolled";
+        findings.note(&pod.location, &object_of(pod), message, "remove its label");
     }
+    !pod.host_network
+}
+
+fn object_of(pod: &Pod) -> String {
+    format!("Pod {}/{}", pod.namespace, pod.name)
+}
+
+fn plan(pod: &Pod, node: Option<&str>, findings: &mut Findings) -> Option<PodPlan> {
+    let sandbox = if node.is_some() { Sandbox::OfUid } else { Sandbox::At(named(pod, findings)?) };
+    Some(PodPlan {
+        namespace: Arc::clone(&pod.namespace),
+        name: Arc::clone(&pod.name),
+        uid: Arc::clone(&pod.uid),
+        sandbox,
+        runtime_class: pod.runtime_class.as_deref().map(Into::into),
+        ips: pod.ips.clone(),
+    })
+}
+
+/// The namespace that the pod's annotation names, if the pod has an address too.
+fn named(pod: &Pod, findings: &mut Findings) -> Option<PathBuf> {
+    let object = object_of(pod);
     let Some(netns) = &pod.netns else {
         let remedy = "add the annotation `understudy.dev/netns` if it runs on this machine";
         findings.note(&pod.location, &object, "the pod is not enrolled: its network namespace is not known", remedy);
@@ -55,15 +80,6 @@ fn plan(pod: &Pod, world: &World<'_>, findings: &mut Findings) -> Option<PodPlan
         findings.note(&pod.location, &object, "the pod is not enrolled yet: it has no `status.podIP`", "");
         return None;
     }
-    Some(PodPlan {
-        namespace: Arc::clone(&pod.namespace),
-        name: Arc::clone(&pod.name),
-        uid: Arc::clone(&pod.uid),
-        netns: if Path::new(&**netns).is_absolute() {
-            PathBuf::from(&**netns)
-        } else {
-            Path::new(NETNS_DIR).join(&**netns)
-        },
-        ips: pod.ips.clone(),
-    })
+    let netns = Path::new(&**netns);
+    Some(if netns.is_absolute() { netns.to_owned() } else { Path::new(NETNS_DIR).join(netns) })
 }

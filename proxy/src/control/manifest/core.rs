@@ -97,6 +97,8 @@ pub struct Pod {
 #[serde(rename_all = "camelCase", default)]
 #[expect(missing_docs, reason = "named and documented by the Kubernetes API")]
 pub struct PodSpec {
+    pub node_name: Option<Box<str>>,
+    pub runtime_class_name: Option<Box<str>>,
     pub host_network: bool,
     pub hostname: Option<Box<str>>,
     pub subdomain: Option<Box<str>>,

@@ -115,6 +115,8 @@ pub(super) fn pod(id: &ObjectId, wire: WirePod, reporter: &mut Reporter<'_>) -> 
         labels: wire.metadata.labels,
         capture,
         netns,
+        node: wire.spec.node_name.filter(|name| !name.is_empty()),
+        runtime_class: wire.spec.runtime_class_name.filter(|name| !name.is_empty()),
         host_network: wire.spec.host_network,
         gone: completed || wire.metadata.deletion_timestamp.is_some(),
         ready,
