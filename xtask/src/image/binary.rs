@@ -14,8 +14,10 @@ use crate::{build_ebpf, cargo, setup};
 
 /// Builds it, stripped, and returns where it is.
 pub(super) fn build(arch: Arch, profile: &str) -> Result<PathBuf> {
-    let object = build_ebpf::build_for(arch.rust())?;
     let triple = format!("{}-unknown-linux-gnu", arch.rust());
+    let own = Arch::own().ok() == Some(arch);
+    let cc = if own { None } else { Some(setup::c_compiler(&format!("{}-linux-gnu", arch.rust()), arch.name())?) };
+    let object = build_ebpf::build_for(arch.rust())?;
     let mut command = compiler(arch, &triple)?;
     // The package alone: the tests' features of shared libraries have no place in what is shipped.
     command
@@ -28,11 +30,10 @@ pub(super) fn build(arch: Arch, profile: &str) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", cargo::target())
         .current_dir(cargo::root());
     if arch == Arch::Arm64 {
-        // Kernels for arm64 have pages of 4, 16 or 64 KiB; the allocator takes the largest that it was told of, or smaller ones.
+        // Kernels for arm64 have pages of 4, 16 or 64 KiB. The allocator must be told the largest; smaller ones are then fine, too.
         command.env("JEMALLOC_SYS_WITH_LG_PAGE", "16");
     }
-    if Arch::own().ok() != Some(arch) {
-        let cc = setup::c_compiler(&format!("{}-linux-gnu", arch.rust()), arch.name())?;
+    if let Some(cc) = cc {
         command
             .env(format!("CARGO_TARGET_{}_LINKER", variable(&triple)), &cc)
             .env(format!("CC_{}", triple.replace('-', "_")), &cc);
