@@ -16,7 +16,12 @@ const OLDEST: (u32, u32) = (1, 19);
 
 /// Builds the client and server of the conformance tests.
 pub(crate) fn peer() -> Result<()> {
-    ensure(&Program { name: "Go client and server", source: "tests/golang", path: paths::golang_peer(), takes: "up to a minute" })
+    ensure(&Program {
+        name: "Go client and server",
+        source: "tests/golang",
+        path: paths::golang_peer(),
+        takes: "up to a minute",
+    })
 }
 
 /// Builds what renders `deploy/` as kustomize and Helm do.
