@@ -94,6 +94,8 @@ fn look(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
     for (key, field) in value.as_mapping().into_iter().flatten() {
         let path = format!("{path}.{}", key.as_str().unwrap_or("?"));
         match (schema["properties"].get(key), schema.get("additionalProperties")) {
+            // A null is taken for an absent field, as we take it.
+            (Some(schema), _) if field.is_null() && schema["nullable"] != true => {}
             (Some(schema), _) | (None, Some(schema)) => look(schema, field, &path, found),
             (None, None) if schema[KEEP] == true => {}
             // The API server's own.
