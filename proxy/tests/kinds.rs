@@ -114,7 +114,7 @@ fn verdict(kinds: &Kinds, object: &Value) -> Option<Vec<String>> {
 /// Every object of the corpus that is of one of the kinds, with the name of its file.
 fn corpus(folder: &str) -> Vec<(String, Value)> {
     let mut objects = Vec::new();
-    for entry in fs::read_dir(root().join("tests/fixtures").join(folder)).unwrap() {
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|end| end != "yaml" && end != "json") {
             continue;
@@ -134,7 +134,8 @@ fn corpus(folder: &str) -> Vec<(String, Value)> {
 #[test]
 fn what_we_accept_the_api_server_accepts() {
     let kinds = Kinds::load();
-    let objects = [corpus("manifests/valid"), corpus("mirror")].concat();
+    let objects =
+        [corpus("tests/fixtures/manifests/valid"), corpus("tests/fixtures/mirror"), corpus("deploy/example")].concat();
     let looked: Vec<_> = objects.iter().filter_map(|(name, it)| Some((name, verdict(&kinds, it)?))).collect();
     assert!(looked.len() >= 30, "only {} objects", looked.len());
     let refused: Vec<_> = looked.iter().filter(|(_, found)| !found.is_empty()).collect();
@@ -145,7 +146,7 @@ fn what_we_accept_the_api_server_accepts() {
 #[test]
 fn no_field_is_dropped_before_we_have_seen_it() {
     let kinds = Kinds::load();
-    let objects = corpus("manifests/invalid");
+    let objects = corpus("tests/fixtures/manifests/invalid");
     let looked: Vec<_> = objects.iter().filter_map(|(name, it)| Some((name, verdict(&kinds, it)?))).collect();
     assert!(looked.len() >= 70, "only {} objects", looked.len());
     let dropped: Vec<_> =
