@@ -134,7 +134,8 @@ fn the_daemonset_fits_the_binary() -> Result<()> {
         .map(|name| format!("{name}: {}", if name == "dscp" || name == "maxConcurrent" { "1" } else { "'1'" }))
         .collect();
     let output = Command::new(paths::binary()).args(["node", "--help"]).env_clear().output()?;
-    let help = String::from_utf8(output.stdout)?;
+    // In one line: where it is wrapped depends on the terminal.
+    let help = String::from_utf8(output.stdout)?.split_whitespace().collect::<Vec<_>>().join(" ");
     for objects in [kustomize("")?, helm(&format!("shadow: {{{}}}", defaults.join(", ")))?] {
         let container = container(&objects)?;
         ensure!(container["args"][0] == "node", "{}", container["args"]);
@@ -232,8 +233,9 @@ fn the_dashboard_knows_only_metrics_that_there_are() -> Result<()> {
     let theatre = Theatre::mirroring()?;
     theatre.ask(GET)?;
     theatre.outcomes(&[("answered", 1)])?;
+    // A family without series is not shown: somebody has to be at fault.
+    ensure!(theatre.ask(b"GET / HTTP/1.1\r\n\r\n")?.status == 400);
     let there = String::from_utf8(theatre.agent.get_metrics_address("/metrics")?.body)?;
-    // A family without series has its description only: `# TYPE understudy_faults counter`.
     let mut names: BTreeSet<String> = BTreeSet::new();
     for line in there.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
