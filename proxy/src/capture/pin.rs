@@ -353,7 +353,7 @@ mod tests {
         let mut next = Pins::new(directory.path(), "understudy-ddddd");
         let mut removed = next.retire_others().unwrap();
         removed.sort();
-        assert_eq!(removed, [older, dead.join("connect4"), dead]);
+        assert_eq!(removed, [older, dead.clone(), dead.join("connect4")]);
         assert!(living.instance.join("1/connect4").exists());
         assert!(!directory.path().join(TOP).join("abi-0").exists(), "empty folders go");
         drop(living);
