@@ -40,6 +40,7 @@ pub mod pod;
 pub mod process;
 pub mod python;
 pub mod redis;
+pub mod rendered;
 pub mod script;
 pub mod seed;
 pub mod sockets;

@@ -24,6 +24,8 @@ pub enum Need {
     PythonPeers,
     /// The lab's program in Go.
     GolangPeer,
+    /// kustomize and Helm, as a program of the lab.
+    Renderer,
     /// nginx.
     Nginx,
     /// Redis: server and client.
@@ -63,6 +65,7 @@ impl Need {
                     .then(|| format!("no grpcio, websockets and aiosmtpd in {}; {set_up}", paths::venv().display()))
             }
             Self::GolangPeer => missing(&paths::golang_peer(), set_up),
+            Self::Renderer => missing(&paths::renderer(), set_up),
             Self::Nginx => missing(&paths::nginx(), set_up),
             Self::Redis => find("redis-cli").is_none().then(|| format!("no redis-cli on PATH; {set_up}")),
             Self::Cgroup2 => {

@@ -47,6 +47,12 @@ pub fn golang_peer() -> PathBuf {
     target().join("golang/peer")
 }
 
+/// What renders `deploy/` as kustomize and Helm do.
+#[must_use]
+pub fn renderer() -> PathBuf {
+    target().join("golang/render")
+}
+
 /// nginx: the machine's, or the one that was unpacked for the lab.
 #[must_use]
 pub fn nginx() -> PathBuf {

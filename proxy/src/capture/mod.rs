@@ -349,7 +349,7 @@ impl Capture {
         self.state().events.take()
     }
 
-    /// Removes what a former process of this instance left pinned. Call it when the first rules are synced and the first pods enrolled:
+    /// Removes what former processes left pinned, of this instance and of others. Call it when the first rules are synced and the first pods enrolled:
     /// until then its hooks keep closed rules closed. Returns what was removed; the pins of a living process are not touched.
     ///
     /// # Errors

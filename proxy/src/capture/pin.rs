@@ -124,30 +124,29 @@ impl Pins {
         self.release();
     }
 
-    /// Removes the pins of this instance that are not ours. Those of a living process stay.
+    /// Removes the pins of this instance that are not ours, and those of every instance whose process is dead. Those of a living process stay.
+    ///
+    /// The others' too, because under Kubernetes each pod is an instance: what a pod left that never comes back is for whoever follows it.
     pub(super) fn retire_others(&mut self) -> Result<Vec<PathBuf>, CaptureError> {
-        let (mut removed, mut links) = (Vec::new(), Vec::new());
-        if !self.instance.exists() {
-            return Ok(removed);
-        }
-        self.lock()?;
-        for entry in fs::read_dir(&self.instance).into_iter().flatten().flatten() {
-            if self.own.as_deref() == Some(&entry.path()) {
-                continue;
-            }
-            links.extend(link_ids(&entry.path()));
-            for result in cleanup::remove_tree(&entry.path()) {
-                match result {
-                    Ok(path) => removed.push(path),
-                    Err((path, error)) => return Err(failed("removing", &path, &error)),
+        let mut retired = Retired::default();
+        if self.instance.exists() {
+            self.lock()?;
+            for number in entries(&self.instance) {
+                if self.own.as_deref() != Some(&number) {
+                    retired.remove(&number)?;
                 }
             }
+            if self.own.is_none() {
+                self.release();
+            }
         }
-        if self.own.is_none() {
-            self.release();
+        for instance in entries(&self.bpffs.join(TOP)).iter().flat_map(|abi| entries(abi)) {
+            if instance != self.instance {
+                retired.remove_dead(&instance)?;
+            }
         }
-        wait_until_detached(&links);
-        Ok(removed)
+        wait_until_detached(&retired.links);
+        Ok(retired.paths)
     }
 
     /// Unmounts the bpffs that we had mounted, if nobody else has put something there.
@@ -188,6 +187,50 @@ impl Pins {
             }
         }
     }
+}
+
+/// What was removed, and the links that were pinned there.
+#[derive(Default)]
+struct Retired {
+    paths: Vec<PathBuf>,
+    links: Vec<u32>,
+}
+
+impl Retired {
+    fn remove(&mut self, directory: &Path) -> Result<(), CaptureError> {
+        self.links.extend(link_ids(directory));
+        for result in cleanup::remove_tree(directory) {
+            match result {
+                Ok(path) => self.paths.push(path),
+                Err((path, error)) => return Err(failed("removing", &path, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an instance has pinned, unless its process lives.
+    fn remove_dead(&mut self, instance: &Path) -> Result<(), CaptureError> {
+        let numbers = entries(instance);
+        if !numbers.is_empty() {
+            let Ok(directory) = fs::File::open(instance) else { return Ok(()) };
+            if directory.try_lock().is_err() || !is_at(&directory, instance) {
+                return Ok(());
+            }
+            numbers.iter().try_for_each(|number| self.remove(number))?;
+        }
+        // An empty directory may be that of a process that is about to lock it: it makes it again.
+        for directory in instance.ancestors().take(2) {
+            if fs::remove_dir(directory).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is in a directory; a missing one has nothing.
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Numbers of the links that are pinned in a directory.
@@ -288,6 +331,34 @@ mod tests {
         drop(living);
         assert_eq!(other.retire_others().unwrap(), [pins.join("connect4"), pins]);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    /// A pod's agent was killed with its pod, and the next pod has another name. Mutations that break it: looking at the own instance only, or
+    /// at one version only; removing without asking for the lock.
+    #[test]
+    fn the_pins_of_other_instances_go_if_their_process_is_dead() {
+        let directory = tempfile::tempdir().unwrap();
+        let pins = |instance: &str| {
+            let mut pins = Pins::new(directory.path(), instance);
+            pins.lock().unwrap();
+            fs::create_dir_all(pins.instance.join("1")).unwrap();
+            fs::write(pins.instance.join("1/connect4"), "").unwrap();
+            pins
+        };
+        let living = pins("understudy-aaaaa");
+        let dead = pins("understudy-bbbbb").instance.join("1");
+        let older = directory.path().join(TOP).join("abi-0/understudy-ccccc/1");
+        fs::create_dir_all(&older).unwrap();
+
+        let mut next = Pins::new(directory.path(), "understudy-ddddd");
+        let mut removed = next.retire_others().unwrap();
+        removed.sort();
+        assert_eq!(removed, [older, dead.clone(), dead.join("connect4")]);
+        assert!(living.instance.join("1/connect4").exists());
+        assert!(!directory.path().join(TOP).join("abi-0").exists(), "empty folders go");
+        drop(living);
+        next.retire_others().unwrap();
+        assert_eq!(fs::read_dir(directory.path().join(TOP)).unwrap().count(), 0);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The lab's Go program in `target/golang`, and a Go that builds it.
+//! The lab's Go programs in `target/golang`, and a Go that builds them.
 
 use std::{
     fs,
@@ -14,18 +14,46 @@ use crate::{cargo, setup::packages, task};
 /// Debian 12's; older ones cannot send the informational answers that the tests look at.
 const OLDEST: (u32, u32) = (1, 19);
 
+/// Builds the client and server of the conformance tests.
+pub(crate) fn peer() -> Result<()> {
+    ensure(&Program {
+        name: "Go client and server",
+        source: "tests/golang",
+        path: paths::golang_peer(),
+        takes: "up to a minute",
+    })
+}
+
+/// Builds what renders `deploy/` as kustomize and Helm do.
+pub(crate) fn renderer() -> Result<()> {
+    ensure(&Program {
+        name: "kustomize and Helm",
+        source: "tests/render",
+        path: paths::renderer(),
+        takes: "the first time about two minutes",
+    })
+}
+
+/// A Go module of ours.
+struct Program {
+    name: &'static str,
+    source: &'static str,
+    path: PathBuf,
+    takes: &'static str,
+}
+
 /// Builds the program unless it is there and its source is the same.
-pub(crate) fn ensure() -> Result<()> {
-    let source = cargo::root().join("tests/golang");
-    let (program, stamp) = (paths::golang_peer(), cargo::target().join("golang/source"));
+fn ensure(program: &Program) -> Result<()> {
+    let source = cargo::root().join(program.source);
+    let stamp = program.path.with_extension("source");
     let text = text_of(&source)?;
-    if program.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == text) {
+    if program.path.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == text) {
         return Ok(());
     }
     let go = match go() {
         Some(go) => go,
         None => {
-            packages::ensure(&["golang-go".to_owned()], "the lab's Go program")?;
+            packages::ensure(&["golang-go".to_owned()], "the lab's Go programs")?;
             go().context("Debian's golang-go brought no Go that is new enough")?
         }
     };
@@ -34,9 +62,9 @@ pub(crate) fn ensure() -> Result<()> {
     build
         .current_dir(&source)
         .env("GOTOOLCHAIN", "local")
-        .args(["build", "-trimpath", "-buildvcs=false", "-o"])
-        .arg(&program);
-    task::run("Go client and server", "up to a minute", &mut build)?;
+        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .arg(&program.path);
+    task::run(program.name, program.takes, &mut build)?;
     fs::write(&stamp, text).with_context(|| format!("cannot write {}", stamp.display()))
 }
 

@@ -35,5 +35,6 @@ pub(crate) fn lab() -> Result<()> {
 pub(crate) fn peers() -> Result<()> {
     packages::ensure(&packages::missing(packages::PEERS), "the conformance tests")?;
     nginx::ensure()?;
-    golang::ensure()
+    golang::peer()?;
+    golang::renderer()
 }
