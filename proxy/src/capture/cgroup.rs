@@ -94,7 +94,7 @@ impl CgroupRoot {
     /// # Errors
     /// If there is none, or `explicit` is another cgroup.
     pub fn find(explicit: Option<&Path>, proc: &Path) -> Result<Self, CgroupError> {
-        let path = PathBuf::from("/proc/self/mountinfo");
+        let path = PathBuf::from("/proc/thread-self/mountinfo");
         let text = fs::read_to_string(&path).map_err(|source| CgroupError::Open { path, source })?;
         let mut mounts = mountinfo::cgroup2(&text);
         if let Some(explicit) = explicit {
