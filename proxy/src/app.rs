@@ -1,4 +1,4 @@
-//! The composition root of `understudy run`: makes every part in order, wires them, and takes them apart at the end.
+//! The composition root of `understudy run` and `understudy node`: makes every part in order, wires them, and takes them apart at the end.
 //!
 //! The control side (this file, `control`, `admin`, `enrol`, the signals) runs on one thread of its own, so that it cannot starve traffic; the
 //! workers are `runtime`'s. The order of a start: configuration (a bad manifest leaves no trace), addresses, hooks, workers, enrolment. A
@@ -18,12 +18,15 @@ use crate::{
     accept::Dispatcher,
     admin::{AdminServer, Readiness, View},
     capture::{Capture, CaptureOptions},
-    control::{self, Controller, Rejected, Store, source::file::FileSource},
+    control::{
+        self, Controller, Rejected, Store,
+        source::{Source, file::FileSource, kube},
+    },
     enrol::{Enrolment, InNamespaces},
     net::{SocketFactory, rlimit},
     observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry, unmirrorable::TlsHosts},
     runtime::Workers,
-    settings::{CaptureSettings, ControlSettings, KernelLog, Settings},
+    settings::{CaptureSettings, ControlSettings, KernelLog, Settings, SourceSettings},
     shadow::{budget::Budget, plan::Limits},
     under_way::UnderWay,
     upstream::connect::Dialer,
@@ -47,8 +50,12 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let metrics = Arc::new(Metrics::new());
     process::register(&metrics);
     telemetry.register(&metrics);
-    let (source, mut controller, store) = configuration(&settings.control, &metrics)?;
-    let applied = controller.start(source.texts()).map_err(refuse)?;
+    let (source, mut controller, store) = configuration(&settings.control, &metrics).await?;
+    let applied = match &source {
+        Source::Files(_) => controller.start(source.texts()).map_err(refuse)?,
+        // A broken object of a cluster is its author's, and no reason for a node not to start.
+        Source::Cluster(_) => controller.reload(source.texts()),
+    };
     let files = rlimit::raise();
     tracing::info!(soft = files.soft, hard = files.hard, "open files");
 
@@ -138,16 +145,24 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     Ok(())
 }
 
-fn configuration(
+async fn configuration(
     settings: &ControlSettings,
     metrics: &Arc<Metrics>,
-) -> anyhow::Result<(FileSource, Controller, Arc<Store>)> {
-    let source = FileSource::open(&settings.paths())?;
+) -> anyhow::Result<(Source, Controller, Arc<Store>)> {
+    let (source, node) = match &settings.source {
+        SourceSettings::Files(_) => (Source::Files(Box::new(FileSource::open(&settings.paths())?)), None),
+        SourceSettings::Cluster(cluster) => {
+            let client = kube::client(cluster.kubeconfig.as_deref()).await?;
+            let state = cluster.state_dir.as_deref();
+            let source = kube::KubeSource::open(client, &cluster.node, &settings.cluster_domain, state);
+            (Source::Cluster(Box::new(source)), Some(Arc::clone(&cluster.node)))
+        }
+    };
     let store = Arc::new(Store::new(Arc::clone(metrics)));
     let decided = control::Settings {
         cluster_domain: Arc::clone(&settings.cluster_domain),
         shadow: settings.shadow.clone(),
-        node: None,
+        node,
     };
     let controller = Controller::new(decided, Arc::clone(metrics), Arc::clone(&store));
     Ok((source, controller, store))

@@ -1,4 +1,5 @@
-//! `build-ebpf`: the kernel side as `target/ebpf/understudy.bpf.o`, which the proxy's build script embeds.
+//! `build-ebpf`: the kernel side as `target/ebpf/understudy.bpf.o`, which the proxy's build script embeds. For another architecture than
+//! this machine's it is `understudy-ARCH.bpf.o` beside it, which `image` hands to the build script.
 
 use std::{
     env, fs,
@@ -20,11 +21,21 @@ pub(crate) fn build_ebpf() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the object, and replaces the old one only if it is another: the proxy is not built again for nothing.
+/// Builds the object for this machine.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_for(env::consts::ARCH)
+}
+
+/// Builds the object for nodes of an architecture (Rust's name of it), and replaces the old one only if it is another: the proxy is not
+/// built again for nothing.
+pub(crate) fn build_for(arch: &str) -> Result<PathBuf> {
     let toolchain = setup::ebpf()?;
-    let dir = cargo::target().join("ebpf-build");
-    let arch = env::consts::ARCH;
+    let (dir, object) = if arch == env::consts::ARCH {
+        (cargo::target().join("ebpf-build"), integration::paths::object())
+    } else {
+        let object = integration::paths::object().with_file_name(format!("understudy-{arch}.bpf.o"));
+        (cargo::target().join(format!("ebpf-build-{arch}")), object)
+    };
     // `--btf` keeps the type information that maps and CO-RE relocations are loaded by; it is made from full debug info.
     let flags =
         [format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
@@ -38,7 +49,6 @@ pub(crate) fn build() -> Result<PathBuf> {
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("PATH", env::join_paths(paths)?);
     cargo::must(&mut command).with_context(|| format!("BPF compiler: {}", toolchain.why))?;
-    let object = integration::paths::object();
     replace(&dir.join(TRIPLE).join("release").join(BINARY), &object)?;
     Ok(object)
 }

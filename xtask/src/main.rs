@@ -1,4 +1,4 @@
-//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `ci`.
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `image`, `ci`.
 //!
 //! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
 //! the package managers do.
@@ -12,6 +12,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod fuzz;
+mod image;
 mod run;
 mod setup;
 mod soak;
@@ -37,6 +38,8 @@ enum Verb {
     Soak(soak::Options),
     /// Inputs that coverage finds, for what reads bytes of peers (needs a nightly compiler).
     Fuzz(fuzz::Options),
+    /// A container image of the static binary alone, as an archive; it needs no container engine.
+    Image(image::Options),
     /// What continuous integration runs: format, lints, tests.
     Ci,
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Verb::BuildEbpf => build_ebpf::build_ebpf(),
         Verb::Soak(options) => soak::soak(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
+        Verb::Image(options) => image::image(&options),
         Verb::Ci => ci::ci(),
     };
     done.unwrap_or_else(|error| {

@@ -13,9 +13,7 @@ use super::Dump;
 use crate::{
     admin::{Condition, Readiness},
     capture::{Capture, SyncReport},
-    control::{
-        Applied, Controller, Verdict, diagnostic::Severity, dump::Dump as Configuration, source::file::FileSource,
-    },
+    control::{Applied, Controller, Verdict, diagnostic::Severity, dump::Dump as Configuration, source::Source},
     enrol::Enrolment,
     observe::metrics::Metrics,
 };
@@ -34,6 +32,8 @@ pub(super) struct ControlLoop {
     configuration: Condition,
     pods: Condition,
     dump: Dump,
+    /// A configuration is in force. (What a cluster has not said yet is not.)
+    begun: bool,
 }
 
 impl ControlLoop {
@@ -56,19 +56,16 @@ impl ControlLoop {
             configuration: readiness.condition("first configuration in force"),
             pods: readiness.condition("every enrolled pod listens"),
             dump,
+            begun: false,
         }
     }
 
     /// Puts the first configuration in force and follows its changes. Never ends by itself.
-    pub(super) async fn run(&mut self, mut source: FileSource, reconcile: Duration) {
-        self.announce();
-        self.carry_out().await;
-        match self.capture.retire_predecessor() {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!(?removed, "removed what a former process had left pinned"),
-            Err(error) => tracing::error!(%error, "hooks of a former process are still pinned"),
-        }
+    pub(super) async fn run(&mut self, mut source: Source, reconcile: Duration) {
         self.hooks.met();
+        if source.has_configuration() {
+            self.begin().await;
+        }
         let mut stats = interval(STATS);
         stats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut reconciles = interval(reconcile);
@@ -78,12 +75,41 @@ impl ControlLoop {
             tokio::select! {
                 texts = source.changed() => {
                     self.applied = self.controller.reload(texts);
-                    self.announce();
-                    self.carry_out().await;
+                    if self.begun {
+                        self.announce();
+                        self.carry_out().await;
+                    } else {
+                        self.begin().await;
+                    }
                 }
                 _ = reconciles.tick() => self.reconcile().await,
-                _ = stats.tick() => self.count(),
+                _ = stats.tick() => {
+                    self.count();
+                    self.listen_to(&source);
+                }
             }
+        }
+    }
+
+    /// The first configuration, which replaces a former process's.
+    async fn begin(&mut self) {
+        self.begun = true;
+        self.announce();
+        self.carry_out().await;
+        match self.capture.retire_predecessor() {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(?removed, "removed what a former process had left pinned"),
+            Err(error) => tracing::error!(%error, "hooks of a former process are still pinned"),
+        }
+    }
+
+    /// Whether we would hear of a change.
+    fn listen_to(&self, source: &Source) {
+        let problems = source.problems();
+        self.metrics.source_connected.set(i64::from(problems.is_empty()));
+        if !self.begun {
+            let why = if problems.is_empty() { "waiting for the Kubernetes API".into() } else { problems.join("; ") };
+            self.configuration.unmet(why);
         }
     }
 
@@ -119,6 +145,9 @@ impl ControlLoop {
     }
 
     async fn reconcile(&mut self) {
+        if !self.begun {
+            return;
+        }
         if self.capture.is_attached() {
             self.hooks.met();
         } else {

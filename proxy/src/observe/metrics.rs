@@ -75,6 +75,8 @@ pub struct Metrics {
     pub enrolled_desired: Gauge,
     /// Pods that are.
     pub enrolled_actual: Gauge,
+    /// 1 while the source of the configuration tells of changes, 0 while it cannot be heard (the last good state stays).
+    pub source_connected: Gauge,
     /// Enrolments that reconciliation had to mend.
     pub reconcile_repairs: Counter,
     /// Unsent body bytes held by all shadows.
@@ -128,6 +130,12 @@ impl Metrics {
                 Family::default()
             ),
             enrolled_actual: register!(r, "enrolled_actual", "Pods that are enrolled", Gauge::default()),
+            source_connected: register!(
+                r,
+                "config_source_connected",
+                "Whether the source of the configuration can be heard",
+                Gauge::default()
+            ),
             reconcile_repairs: register!(
                 r,
                 "reconcile_repairs",

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 
+mod cross;
 mod golang;
 mod linker;
 mod nginx;
@@ -11,6 +12,7 @@ mod packages;
 mod python;
 mod toolchain;
 
+pub(crate) use cross::c_compiler;
 pub(crate) use linker::tools_bin;
 pub(crate) use python::venv;
 pub(crate) use toolchain::Toolchain;
