@@ -14,10 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::Value;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, LocalSet},
-};
+use tokio::{sync::watch, task::LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,12 +25,12 @@ use crate::{
         self, Controller, Rejected, Store,
         source::{Source, file::FileSource, kube},
     },
-    enrol::{Enrolment, InNamespaces},
+    enrol::{Early, Enrolment, InNamespaces},
     net::{SocketFactory, rlimit},
     observe::{access_log::AccessLog, metrics::Metrics, process, telemetry::Telemetry, unmirrorable::TlsHosts},
-    report::{self, Verdicts},
+    report,
     runtime::Workers,
-    settings::{CaptureSettings, ControlSettings, KernelLog, Settings, SourceSettings},
+    settings::{CaptureSettings, ClusterSettings, ControlSettings, KernelLog, Settings, SourceSettings},
     shadow::{budget::Budget, plan::Limits},
     under_way::UnderWay,
     upstream::connect::Dialer,
@@ -120,7 +117,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let workers = Workers::start(&shared, origins, capture.heartbeat()?).context("cannot start the workers")?;
 
     let dispatcher = Arc::new(Dispatcher::new(workers.handles(), shared.limits.under_way.clone()));
-    let reach = InNamespaces::new(factory, settings.enrol.allow_host_netns);
+    let reach = InNamespaces::new(factory, settings.capture.machine.proc.clone(), settings.enrol.allow_host_netns);
     let hook = Arc::clone(&capture);
     let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));
 
@@ -135,10 +132,14 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     };
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
-    let (verdicts, reporter) = reporter(&settings.control.source, client);
     let mut control =
-        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump)
-            .reporting(verdicts);
+        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump);
+    let mut reporter = None;
+    if let (SourceSettings::Cluster(cluster), Some(client)) = (&settings.control.source, client) {
+        let (verdicts, heard) = watch::channel(Arc::default());
+        reporter = Some(tokio::task::spawn_local(report::run(client, identity(cluster), heard)));
+        control = control.on_node(Early::watch(&cluster.netns_dir), verdicts);
+    }
     tokio::task::spawn_local(async move {
         if let Err(error) = admin.serve(view).await {
             tracing::error!(%error, "the admin pages have ended");
@@ -165,19 +166,13 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     Ok(())
 }
 
-/// Tells the cluster's users what becomes of their objects.
-fn reporter(
-    source: &SourceSettings,
-    client: Option<::kube::Client>,
-) -> (Option<watch::Sender<Arc<Verdicts>>>, Option<JoinHandle<()>>) {
-    let (SourceSettings::Cluster(cluster), Some(client)) = (source, client) else { return (None, None) };
-    let identity = report::Identity {
+/// In whose name the cluster's users are told what becomes of their objects.
+fn identity(cluster: &ClusterSettings) -> report::Identity {
+    report::Identity {
         namespace: Arc::clone(&cluster.namespace),
         pod: Arc::clone(&cluster.pod),
         node: Arc::clone(&cluster.node),
-    };
-    let (verdicts, heard) = watch::channel(Arc::default());
-    (Some(verdicts), Some(tokio::task::spawn_local(report::run(client, identity, heard))))
+    }
 }
 
 fn configuration(
@@ -216,6 +211,7 @@ fn refuse(rejected: Rejected) -> anyhow::Error {
 fn capture_options(settings: &CaptureSettings) -> CaptureOptions {
     CaptureOptions {
         cgroup: settings.machine.cgroup_root.clone(),
+        proc: settings.machine.proc.clone(),
         bpffs: settings.machine.bpffs.clone(),
         instance: settings.machine.instance.to_string(),
         mark: settings.mark,

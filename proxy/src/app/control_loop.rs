@@ -23,10 +23,18 @@ use crate::{
         dump::Dump as Configuration,
         source::Source,
     },
-    enrol::Enrolment,
+    enrol::{Early, Enrolment},
     observe::metrics::Metrics,
     report::{self, Verdicts},
 };
+
+/// Waits for the moment to look for pods, where they come by themselves.
+async fn due(early: &mut Option<Early>) {
+    match early {
+        Some(early) => early.due().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// How often the kernel's counters are fetched.
 const STATS: Duration = Duration::from_millis(500);
@@ -45,6 +53,8 @@ pub(super) struct ControlLoop {
     /// A configuration is in force. (What a cluster has not said yet is not.)
     begun: bool,
     announced: HashSet<Diagnostic>,
+    /// For pods that a cluster has told us of, and that are about to begin.
+    early: Option<Early>,
     /// For the cluster's users.
     verdicts: Option<watch::Sender<Arc<Verdicts>>>,
 }
@@ -71,13 +81,14 @@ impl ControlLoop {
             dump,
             begun: false,
             announced: HashSet::new(),
+            early: None,
             verdicts: None,
         }
     }
 
-    /// The same, and verdicts about objects go there.
-    pub(super) fn reporting(self, verdicts: Option<watch::Sender<Arc<Verdicts>>>) -> Self {
-        Self { verdicts, ..self }
+    /// The same for a node of a cluster: pods are looked for as they begin, and verdicts about objects go there.
+    pub(super) fn on_node(self, early: Early, verdicts: watch::Sender<Arc<Verdicts>>) -> Self {
+        Self { early: Some(early), verdicts: Some(verdicts), ..self }
     }
 
     /// Puts the first configuration in force and follows its changes. Never ends by itself.
@@ -101,6 +112,13 @@ impl ControlLoop {
                     } else {
                         self.begin(&source).await;
                     }
+                }
+                () = due(&mut self.early) => {
+                    let missing = self.enrolment.look().await;
+                    if let Some(early) = &mut self.early {
+                        early.looked(missing);
+                    }
+                    self.show();
                 }
                 _ = reconciles.tick() => self.reconcile().await,
                 _ = stats.tick() => {
@@ -171,7 +189,10 @@ impl ControlLoop {
         let generation = self.applied.table.generation;
         let report = self.capture.sync_rules(&self.applied.capture, generation);
         self.account(&report);
-        self.enrolment.apply(self.applied.pods.to_vec()).await;
+        let missing = self.enrolment.apply(self.applied.pods.to_vec()).await;
+        if let Some(early) = self.early.as_mut().filter(|_| missing) {
+            early.expect();
+        }
         self.configuration.met();
         self.pods.met();
         self.metrics.generation.set(generation as i64);

@@ -22,7 +22,7 @@ const NETNS_DIR: &str = "/run/netns";
 /// With a `node`, its pods are meant, and the namespace is to be found by the pod's UID: an annotation would let the author of a pod choose.
 pub(super) fn pods(world: &World<'_>, node: Option<&str>, findings: &mut Findings) -> Vec<PodPlan> {
     let mut plan = |pod: &&Pod| wanted(pod, world, node, findings).then(|| plan(pod, node, findings)).flatten();
-    world.pods.iter().filter_map(|pod| plan(pod)).collect()
+    world.pods.iter().filter_map(&mut plan).collect()
 }
 
 /// Labels of the pods to enrol, by their addresses.

@@ -83,7 +83,9 @@ impl Hosts {
 pub(super) fn labels<'a>(
     selectors: impl Iterator<Item = (&'a Arc<str>, &'a BTreeMap<String, String>)>,
 ) -> BTreeSet<Watch> {
-    let mut wanted: BTreeMap<(Arc<str>, Arc<str>), BTreeSet<Arc<str>>> = BTreeMap::new();
+    /// Namespace and label.
+    type Place = (Arc<str>, Arc<str>);
+    let mut wanted: BTreeMap<Place, BTreeSet<Arc<str>>> = BTreeMap::new();
     for (namespace, selector) in selectors {
         let Some((key, value)) = selector.first_key_value() else { continue };
         let place = (Arc::clone(namespace), Arc::from(&**key));
