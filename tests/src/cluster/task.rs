@@ -1,0 +1,42 @@
+//! Istio's mirroring task as it is written: its own commands, run by a shell, with three changes (no `istioctl kube-inject`, other images).
+
+use std::{fmt::Write as _, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use super::{Cluster, kubectl::output};
+use crate::needs;
+
+/// The namespace that the task makes.
+pub const NAMESPACE: &str = "mirror";
+/// The commands of the task, part by part, each under a line `## name`.
+const TEXT: &str = include_str!("../../fixtures/cluster/task.sh");
+
+/// Runs a part of the task in a shell, after the parts that only name things; returns what it prints.
+///
+/// # Errors
+/// When a command of it fails.
+pub fn run(cluster: &Cluster, name: &str) -> Result<String> {
+    let mut script = String::from("set -euo pipefail\n");
+    if ["traffic", "logs"].contains(&name) {
+        let _ = writeln!(script, "{{\n{}}} >/dev/null", part("names", cluster)?);
+    }
+    script.push_str(&part(name, cluster)?);
+    let (kubectl, kubeconfig) = cluster.kubectl.environment();
+    let path = std::env::join_paths([kubectl].into_iter().chain(needs::search_path()))?;
+    let mut shell = Command::new(needs::program("bash"));
+    shell.args(["-c", &script]).env("PATH", path).env("KUBECONFIG", kubeconfig);
+    output(&mut shell, None).with_context(|| format!("the task's part `{name}`"))
+}
+
+/// A part's commands, changed as little as they must be.
+fn part(name: &str, cluster: &Cluster) -> Result<String> {
+    let (_, rest) = TEXT.split_once(&format!("## {name}\n")).with_context(|| format!("no part `{name}`"))?;
+    let commands = rest.split("\n## ").next().unwrap_or(rest);
+    let commands = commands.replace("istioctl kube-inject -f - | ", "");
+    let commands = commands.replace("image: kennethreitz/httpbin", &format!("image: {}", cluster.images.httpbin));
+    let commands = commands.replace("image: tutum/curl", &format!("image: {}", cluster.images.client));
+    // A line of the task begins with the prompt where it is to be typed.
+    let lines = commands.lines().map(|line| line.strip_prefix("$ ").unwrap_or(line));
+    Ok(lines.map(|line| format!("{line}\n")).collect())
+}
