@@ -32,7 +32,9 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     wait::until("the load runs", || Ok((loads[0].tally()?.answered > 40).then_some(())))?;
 
     let away = control_plane.stop_api_server()?;
-    wait::until_or("the API server is away", Duration::from_secs(60), || Ok(kubectl.raw("/livez").is_err().then_some(())))?;
+    wait::until_or("the API server is away", Duration::from_secs(60), || {
+        Ok(kubectl.raw("/livez").is_err().then_some(()))
+    })?;
     let start = Instant::now();
     let from = now(near)?;
     thread::sleep(KILL);
@@ -48,7 +50,8 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     ensure!(kubectl.raw("/livez").is_err(), "the API server was not away all the time");
     drop(away);
     wait::until_or("the API server is back", PATIENCE, || Ok(kubectl.raw("/readyz").ok().map(drop)))?;
-    scene.show(format!("the API server was away for {:.0} s, an agent was killed in it", start.elapsed().as_secs_f32()));
+    scene
+        .show(format!("the API server was away for {:.0} s, an agent was killed in it", start.elapsed().as_secs_f32()));
 
     agents::ready(cluster)?;
     let again = agents::on(kubectl, near)?;

@@ -40,14 +40,20 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         agents::ready(cluster)?;
         let took = cast.captured(NEAR)?;
         if kill == 0 {
-            scene.show(format!("killed, started again by kubelet, captured again {:.1} s after it was ready", took.as_secs_f32()));
+            scene.show(format!(
+                "killed, started again by kubelet, captured again {:.1} s after it was ready",
+                took.as_secs_f32()
+            ));
         }
     }
     let tag = load.tag.clone();
     let tally = load.stop()?;
     let (v1, v2) = (cast.primaries("httpbin-v1", &tag)?, cast.primaries("httpbin-v2", &tag)?);
     scene.show(format!("{} kills under load: {tally}", MORE + 1));
-    scene.show(format!("{v1} were answered by v1, {v2} by v2 (those went past us); {} shadows", cast.shadows(&tag)?.len()));
+    scene.show(format!(
+        "{v1} were answered by v1, {v2} by v2 (those went past us); {} shadows",
+        cast.shadows(&tag)?.len()
+    ));
     // One connection at a time: a kill can cut the one that is under way, and no other.
     ensure!(tally.failures() <= MORE + 1, "{} kills cost more than the request under way: {tally}", MORE + 1);
     ensure!(v2 > 0, "no request went past a killed agent: it proves nothing");

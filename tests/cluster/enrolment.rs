@@ -27,7 +27,8 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
 fn labelled_late(scene: &Scene) -> Result<()> {
     let cast = scene.cast()?;
     let (cluster, kubectl) = (&scene.cluster, &scene.cluster.kubectl);
-    let pod = cast::client("late", &cluster.nodes[0], &cluster.images.client, &json!({"app": "late", CAPTURE: "disabled"}));
+    let pod =
+        cast::client("late", &cluster.nodes[0], &cluster.images.client, &json!({"app": "late", CAPTURE: "disabled"}));
     kubectl.apply(NAMESPACE, &pod.to_string())?;
     cast::pods_ready(kubectl, NAMESPACE, "app=late")?;
 
@@ -45,7 +46,10 @@ fn labelled_late(scene: &Scene) -> Result<()> {
     for tag in [&native, &tag] {
         ensure!(cast.shadows(tag)?.is_empty(), "what began before the enrolment was mirrored: {tag}");
     }
-    scene.show(format!("first shadow {:.2} s after the label; the older download went on, whole and not mirrored", took.as_secs_f32()));
+    scene.show(format!(
+        "first shadow {:.2} s after the label; the older download went on, whole and not mirrored",
+        took.as_secs_f32()
+    ));
 
     let start = Instant::now();
     for _ in 0..FLIPS {
@@ -56,7 +60,9 @@ fn labelled_late(scene: &Scene) -> Result<()> {
     agents::enrolled(cluster, PODS + 1)?;
     cast.captured("late")?;
     // Listeners of former enrolments drain first.
-    wait::until_or("one listener is left", Duration::from_secs(60), || Ok((cast.listeners("late")? == 1).then_some(())))?;
+    wait::until_or("one listener is left", Duration::from_secs(60), || {
+        Ok((cast.listeners("late")? == 1).then_some(()))
+    })?;
     scene.show(format!("{FLIPS} times off and on in {:.0} s: captured, one listener", flipped.as_secs_f32()));
     cast.untouched()?;
     kubectl.run(&["delete", "pod", "-n", NAMESPACE, "late"])?;

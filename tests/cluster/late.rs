@@ -52,7 +52,9 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         Ok((seen.len() == 2).then_some(()))
     })?;
     scene.replace(again);
-    scene.show(format!("asked {refused} times before it was ready; at the first `ready` each agent had all {wanted} pods"));
+    scene.show(format!(
+        "asked {refused} times before it was ready; at the first `ready` each agent had all {wanted} pods"
+    ));
     for node in ["early-0-0", "early-1-0"] {
         cast.captured(node)?;
     }

@@ -19,12 +19,7 @@ mod uninstall;
 mod upgrade;
 mod wrong_rule;
 
-use std::{
-    io::Write as _,
-    path::PathBuf,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -72,15 +67,27 @@ struct Scenario {
 /// In an order that shares one installation; what takes it away comes last.
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "install", about: "`kubectl apply -k deploy/`: an agent on every node", play: installing::play },
-    Scenario { name: "privileges", about: "T52: the capabilities it asks for, and no other right", play: privileges::play },
+    Scenario {
+        name: "privileges",
+        about: "T52: the capabilities it asks for, and no other right",
+        play: privileges::play,
+    },
     Scenario { name: "task", about: "the mirroring task word for word, then in every placement", play: task::play },
     Scenario { name: "enrolment", about: "T01, T02, T03, T06: labels come and go under load", play: enrolment::play },
-    Scenario { name: "reused-address", about: "T61: another service gets the address at once", play: reused_address::play },
+    Scenario {
+        name: "reused-address",
+        about: "T61: another service gets the address at once",
+        play: reused_address::play,
+    },
     Scenario { name: "wrong-rule", about: "a condition and an event; the good rule goes on", play: wrong_rule::play },
     Scenario { name: "churn", about: "T11, T12: 200 pods come and go, nothing stays", play: churn::play },
     Scenario { name: "jobs", about: "T13: a completed pod is released", play: churn::jobs },
     Scenario { name: "crash", about: "T14, T20: SIGKILL under load, and again and again", play: crash::play },
-    Scenario { name: "neighbours", about: "T56: two agents on one kernel, one of them deleted", play: neighbours::play },
+    Scenario {
+        name: "neighbours",
+        about: "T56: two agents on one kernel, one of them deleted",
+        play: neighbours::play,
+    },
     Scenario { name: "late", about: "T04: the agent comes after the pods", play: late::play },
     Scenario { name: "upgrade", about: "T18: rolling upgrades under load", play: upgrade::play },
     Scenario { name: "api-server", about: "T22: no API server for two minutes, and a crash", play: api_server::play },

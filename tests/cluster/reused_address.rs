@@ -58,7 +58,9 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     for number in mirrored {
         ensure!(number? == 0, "requests to the second service were mirrored by the first one's rule");
     }
-    scene.show(format!("{address} went from `first` to `second`: {arrived} of {REQUESTS} requests reached it, none mirrored"));
+    scene.show(format!(
+        "{address} went from `first` to `second`: {arrived} of {REQUESTS} requests reached it, none mirrored"
+    ));
     for what in ["virtualservice/first", "service/second", "pod/other"] {
         kubectl.run(&["delete", "-n", NAMESPACE, what])?;
     }

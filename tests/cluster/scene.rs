@@ -81,7 +81,10 @@ impl Scene {
     pub(crate) fn reachable_nodes(&self) -> Result<&[Node; 2]> {
         let nodes = &self.cluster.nodes;
         if let Some(node) = nodes.iter().find(|node| !node.is_reachable()) {
-            bail!(NotHere(format!("{} is no container of this machine's docker, so nothing can be done in it", node.name)));
+            bail!(NotHere(format!(
+                "{} is no container of this machine's docker, so nothing can be done in it",
+                node.name
+            )));
         }
         Ok(nodes)
     }

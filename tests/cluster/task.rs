@@ -48,7 +48,9 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         traffic(scene)?;
     }
     let (v1, v2) = grown(kubectl, before, (REQUESTS, REQUESTS))?;
-    scene.show(format!("mirror rule: {REQUESTS} requests, v1 logged {v1}, v2 {v2} shadows; the client saw v1's answers"));
+    scene.show(format!(
+        "mirror rule: {REQUESTS} requests, v1 logged {v1}, v2 {v2} shadows; the client saw v1's answers"
+    ));
     scene.show(task::run(cluster, "logs")?.lines().rev().take(1).collect::<String>());
 
     let [near, far] = &cluster.nodes;
@@ -95,8 +97,16 @@ fn running(kubectl: &Kubectl) -> Result<()> {
 fn place(kubectl: &Kubectl, deployment: &str, node: &str) -> Result<()> {
     let mut container = json!({"name": if deployment == "sleep" { "sleep" } else { "httpbin" }});
     if deployment == "httpbin-v2" {
-        let words = ["gunicorn", "--access-logfile", "-", "--access-logformat", access_log::FORMAT, "-b", "0.0.0.0:80",
-                     "httpbin:app"];
+        let words = [
+            "gunicorn",
+            "--access-logfile",
+            "-",
+            "--access-logformat",
+            access_log::FORMAT,
+            "-b",
+            "0.0.0.0:80",
+            "httpbin:app",
+        ];
         container["command"] = json!(words);
     }
     let spec = json!({

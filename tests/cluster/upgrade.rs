@@ -20,7 +20,8 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     let mut agents = scene.agents()?;
     for cycle in 1..=CYCLES {
         let start = Instant::now();
-        let downloads = [Download::start(kubectl, NAMESPACE, NEAR, HOST)?, Download::start(kubectl, NAMESPACE, FAR, HOST)?];
+        let downloads =
+            [Download::start(kubectl, NAMESPACE, NEAR, HOST)?, Download::start(kubectl, NAMESPACE, FAR, HOST)?];
         kubectl.run(&["rollout", "restart", "-n", agents::NAMESPACE, "daemonset/understudy"])?;
         kubectl.run(&["rollout", "status", "-n", agents::NAMESPACE, "daemonset/understudy", "--timeout=180s"])?;
         let now = agents::ready(cluster)?;
@@ -33,7 +34,10 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
             ensure!(cast.shadows(&tag)?.len() == 1, "the download was not captured: it proves nothing");
         }
         cast.on_stage(cluster)?;
-        scene.show(format!("upgrade {cycle}: {:.0} s, a captured download of 20 s on each node: whole", took.as_secs_f32()));
+        scene.show(format!(
+            "upgrade {cycle}: {:.0} s, a captured download of 20 s on each node: whole",
+            took.as_secs_f32()
+        ));
     }
     let tags = loads.each_ref().map(|load| load.tag.clone());
     for (load, tag) in loads.into_iter().zip(tags) {

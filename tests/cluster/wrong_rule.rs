@@ -49,7 +49,8 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         })
     };
     let found = condition("False", &mut seen).with_context(|| format!("its status is {seen}"))?;
-    let (reason, message) = (found["reason"].as_str().unwrap_or_default(), found["message"].as_str().unwrap_or_default());
+    let (reason, message) =
+        (found["reason"].as_str().unwrap_or_default(), found["message"].as_str().unwrap_or_default());
     ensure!(message.contains("nowhere"), "the message does not name the subset: {found}");
     scene.show(format!("condition Effective=False, {reason}: {message}"));
     let events = wait::until_or("an event", PATIENCE, || {
@@ -64,7 +65,11 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     cast.captured(NEAR)?;
     let good = kubectl.json(&["get", "virtualservice", "-n", NAMESPACE, "httpbin"])?;
     let bad = |condition: &Value| condition["type"] == "Effective" && condition["status"] == "False";
-    ensure!(!good["status"]["conditions"].as_array().into_iter().flatten().any(bad), "the good rule: {}", good["status"]);
+    ensure!(
+        !good["status"]["conditions"].as_array().into_iter().flatten().any(bad),
+        "the good rule: {}",
+        good["status"]
+    );
     kubectl.apply(NAMESPACE, RIGHT)?;
     condition("True", &mut seen).with_context(|| format!("its status is {seen}"))?;
     scene.show("the good rule mirrored meanwhile; mended, the wrong one is Effective=True");

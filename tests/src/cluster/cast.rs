@@ -155,8 +155,15 @@ impl Cast {
     /// # Errors
     /// With the pods that were.
     pub fn untouched(&self) -> Result<()> {
-        let words = ["get", "pods", "-n", NAMESPACE, "-o", "jsonpath={range .items[*]}{.metadata.name} \
-                     {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}"];
+        let words = [
+            "get",
+            "pods",
+            "-n",
+            NAMESPACE,
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name} \
+                     {.status.containerStatuses[0].restartCount}{\"\\n\"}{end}",
+        ];
         let text = self.kubectl.run(&words)?;
         let again: Vec<_> = text.lines().filter(|line| !line.ends_with(" 0")).collect();
         ensure!(again.is_empty(), "pods were started again: {again:?}");
@@ -215,7 +222,8 @@ pub fn client(name: &str, node: &Node, image: &str, labels: &Value) -> Value {
 /// httpbin, with probes by HTTP, by TCP and by a program.
 #[must_use]
 pub fn server(name: &str, node: &Node, image: &str, labels: &Value) -> Value {
-    let probe = |what: &str, how: Value| json!({what: how, "periodSeconds": 2, "failureThreshold": 30, "timeoutSeconds": 5});
+    let probe =
+        |what: &str, how: Value| json!({what: how, "periodSeconds": 2, "failureThreshold": 30, "timeoutSeconds": 5});
     let container = json!({
         "name": "httpbin", "image": image, "imagePullPolicy": "IfNotPresent",
         "command": ["gunicorn", "-k", "gthread", "--threads", "16", "--access-logfile", "-", "--access-logformat",

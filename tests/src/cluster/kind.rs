@@ -1,7 +1,7 @@
 //! kind: a cluster of two nodes that is there or is made, and images that are put into it.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,7 +12,8 @@ use super::kubectl::output;
 use crate::{needs, paths};
 
 /// One node for the API server and one beside it; pods run on both.
-const CONFIG: &str = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n";
+const CONFIG: &str =
+    "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n";
 
 /// What is not on PATH of what a run needs, and where it comes from; empty if all is there.
 #[must_use]
@@ -24,6 +25,12 @@ pub fn missing(with_kind: bool) -> Vec<String> {
     ];
     let missing = all.into_iter().filter(|(name, _, needed)| *needed && needs::find(name).is_none());
     missing.map(|(name, from, _)| format!("no {name} on PATH: {from}")).collect()
+}
+
+/// True if the environment names a kind cluster.
+#[must_use]
+pub fn is_named() -> bool {
+    env::var_os("KIND_CLUSTER_NAME").is_some()
 }
 
 /// Name of the cluster: KIND_CLUSTER_NAME as kind itself reads it, or ours.

@@ -67,6 +67,12 @@ impl Arch {
     }
 }
 
+/// The image for this machine, built as it is shipped; returns its archive.
+pub(crate) fn own() -> Result<PathBuf> {
+    let (arch, tag) = (Arch::own()?, concat!("understudy:", env!("CARGO_PKG_VERSION")).parse()?);
+    make(arch, &tag, "release", None)
+}
+
 pub(crate) fn image(options: &Options) -> Result<ExitCode> {
     let arches = if options.arch.is_empty() { vec![Arch::own()?] } else { options.arch.clone() };
     ensure!(
@@ -75,22 +81,27 @@ pub(crate) fn image(options: &Options) -> Result<ExitCode> {
         arches.len()
     );
     for arch in arches {
-        let binary = binary::build(arch, &options.profile)?;
-        let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-        let archive = archive::archive(&options.tag, arch.name(), &bytes)?;
-        let default = || cargo::target().join("image").join(format!("understudy-{}.tar", arch.name()));
-        let file = options.output.clone().unwrap_or_else(default);
-        write(&file, &archive)?;
-        println!(
-            "{}: {} for {}; binary {:.1} MB, archive {:.1} MB",
-            file.display(),
-            options.tag,
-            arch.name(),
-            megabytes(&bytes),
-            megabytes(&archive)
-        );
+        make(arch, &options.tag, &options.profile, options.output.clone())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn make(arch: Arch, tag: &Reference, profile: &str, output: Option<PathBuf>) -> Result<PathBuf> {
+    let binary = binary::build(arch, profile)?;
+    let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let archive = archive::archive(tag, arch.name(), &bytes)?;
+    let default = || cargo::target().join("image").join(format!("understudy-{}.tar", arch.name()));
+    let file = output.unwrap_or_else(default);
+    write(&file, &archive)?;
+    println!(
+        "{}: {} for {}; binary {:.1} MB, archive {:.1} MB",
+        file.display(),
+        tag,
+        arch.name(),
+        megabytes(&bytes),
+        megabytes(&archive)
+    );
+    Ok(file)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
