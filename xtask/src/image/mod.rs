@@ -20,13 +20,16 @@ mod reference;
 
 use reference::Reference;
 
+/// What the manifests name.
+const DEFAULT_TAG: &str = concat!("understudy:", env!("CARGO_PKG_VERSION"));
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Architecture of the nodes, more than once for more; this machine's if none is named
     #[arg(long, value_enum)]
     arch: Vec<Arch>,
     /// Name of the image
-    #[arg(long, value_name = "NAME:TAG", default_value = concat!("understudy:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "NAME:TAG", default_value = DEFAULT_TAG)]
     tag: Reference,
     /// Where to write it, if there is one architecture; else target/image/understudy-ARCH.tar
     #[arg(long, value_name = "FILE")]
@@ -69,8 +72,8 @@ impl Arch {
 
 /// The image for this machine, built as it is shipped; returns its archive.
 pub(crate) fn own() -> Result<PathBuf> {
-    let (arch, tag) = (Arch::own()?, concat!("understudy:", env!("CARGO_PKG_VERSION")).parse()?);
-    make(arch, &tag, "release", None)
+    let tag = DEFAULT_TAG.parse().map_err(anyhow::Error::msg)?;
+    make(Arch::own()?, &tag, "release", None)
 }
 
 pub(crate) fn image(options: &Options) -> Result<ExitCode> {
