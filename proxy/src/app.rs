@@ -106,7 +106,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let workers = Workers::start(&shared, origins, capture.heartbeat()?).context("cannot start the workers")?;
 
     let dispatcher = Arc::new(Dispatcher::new(workers.handles(), shared.limits.under_way.clone()));
-    let reach = InNamespaces::new(factory, settings.enrol.allow_host_netns);
+    let reach = InNamespaces::new(factory, settings.capture.machine.proc.clone(), settings.enrol.allow_host_netns);
     let hook = Arc::clone(&capture);
     let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));
 
@@ -181,6 +181,7 @@ fn refuse(rejected: Rejected) -> anyhow::Error {
 fn capture_options(settings: &CaptureSettings) -> CaptureOptions {
     CaptureOptions {
         cgroup: settings.machine.cgroup_root.clone(),
+        proc: settings.machine.proc.clone(),
         bpffs: settings.machine.bpffs.clone(),
         instance: settings.machine.instance.to_string(),
         mark: settings.mark,

@@ -71,6 +71,9 @@ pub struct MachineArgs {
     /// Where the BPF file system is mounted
     #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf", env = "UNDERSTUDY_BPFFS")]
     pub bpffs: PathBuf,
+    /// The node's /proc; in a pod, where the node's is mounted
+    #[arg(long, value_name = "PATH", default_value = "/proc", env = "UNDERSTUDY_PROC")]
+    pub proc: PathBuf,
     /// Tells several processes on one kernel apart (one for each node of a kind cluster): names their pins
     #[arg(long, value_name = "NAME", default_value = "node", env = "UNDERSTUDY_INSTANCE", value_parser = units::name)]
     pub instance: String,
@@ -136,9 +139,6 @@ pub struct ClusterArgs {
     /// How to reach the Kubernetes API from outside of a cluster
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// The node's /proc
-    #[arg(long, value_name = "PATH", default_value = "/proc", env = "UNDERSTUDY_PROC")]
-    pub proc: PathBuf,
     /// Where the container runtime puts the network namespaces of pods; watched, so that pods are enrolled before they start
     #[arg(long, value_name = "PATH", default_value = "/run/netns", env = "UNDERSTUDY_NETNS_DIR")]
     pub netns_dir: PathBuf,

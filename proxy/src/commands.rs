@@ -44,7 +44,8 @@ pub fn check(settings: &ControlSettings, out: &mut impl Write) -> anyhow::Result
 /// # Errors
 /// If standard output cannot be written.
 pub fn doctor(settings: &DoctorSettings, out: &mut impl Write) -> io::Result<bool> {
-    let checks = doctor::examine(settings.machine.cgroup_root.as_deref(), &settings.machine.bpffs, settings.mark);
+    let MachineSettings { cgroup_root, bpffs, proc, .. } = &settings.machine;
+    let checks = doctor::examine(cgroup_root.as_deref(), proc, bpffs, settings.mark);
     for check in &checks {
         let health = match check.health {
             doctor::Health::Ok => "ok",

@@ -122,8 +122,6 @@ pub struct ClusterSettings {
     pub kubeconfig: Option<PathBuf>,
     /// Where the last good objects are kept.
     pub state_dir: Option<PathBuf>,
-    /// The node's `/proc`.
-    pub proc: PathBuf,
     /// Where network namespaces of pods appear.
     pub netns_dir: PathBuf,
 }
@@ -144,6 +142,8 @@ pub struct MachineSettings {
     pub cgroup_root: Option<PathBuf>,
     /// Mount point of the BPF file system.
     pub bpffs: PathBuf,
+    /// The node's `/proc`.
+    pub proc: PathBuf,
     /// Name of this process's pins, an RFC 1123 label.
     pub instance: Arc<str>,
 }
@@ -316,13 +316,14 @@ fn logging(arguments: LogArgs, default_filter: &str) -> LogSettings {
 }
 
 fn machine(arguments: MachineArgs) -> MachineSettings {
-    MachineSettings { cgroup_root: arguments.cgroup_root, bpffs: arguments.bpffs, instance: arguments.instance.into() }
+    let MachineArgs { cgroup_root, bpffs, proc, instance } = arguments;
+    MachineSettings { cgroup_root, bpffs, proc, instance: instance.into() }
 }
 
 fn cluster(arguments: ClusterArgs) -> ClusterSettings {
-    let ClusterArgs { node_name, namespace, pod_name, kubeconfig, proc, netns_dir, state_dir } = arguments;
+    let ClusterArgs { node_name, namespace, pod_name, kubeconfig, netns_dir, state_dir } = arguments;
     let pod = pod_name.unwrap_or_else(|| node_name.clone()).into();
-    ClusterSettings { node: node_name.into(), namespace: namespace.into(), pod, kubeconfig, state_dir, proc, netns_dir }
+    ClusterSettings { node: node_name.into(), namespace: namespace.into(), pod, kubeconfig, state_dir, netns_dir }
 }
 
 fn agent(

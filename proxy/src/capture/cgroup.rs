@@ -3,21 +3,30 @@
 //! That is what the node's PID 1 sees as `/`. On a machine it is the real root. In kind a node is a container with a cgroup namespace of its
 //! own, whose root is a child cgroup of the machine, and right. A pod's own virtual root, or a slice, is wrong: hooks there miss other pods
 //! and vanish with that cgroup while everything still looks healthy.
+//!
+//! The real root tells itself. Any other is looked at from where PID 1 is: a thread that has joined its cgroup namespace reads our mounts, each
+//! with its root as PID 1 would see it. So it does not matter in which cgroup namespace we are.
 
 use std::{
     fs, io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
+    thread,
 };
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs},
+};
+
+use super::mountinfo::{self, Mount};
 
 /// Why there is no root to attach to.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
     /// Nothing is mounted.
     #[error(
-        "no cgroup2 file system is mounted here; mount it (`mount -t cgroup2 none /sys/fs/cgroup/unified`), or run outside `ip netns exec`, which hides it"
+        "no cgroup2 file system is mounted here; on a machine, mount it (`mount -t cgroup2 none /sys/fs/cgroup/unified`), or run outside `ip netns exec`, which hides it; in a pod, mount the node's /sys/fs/cgroup by hostPath (at /host/cgroup)"
     )]
     NotMounted,
     /// Something is, but it is not the node's root.
@@ -29,6 +38,18 @@ pub enum CgroupError {
         why: &'static str,
         /// What to do.
         remedy: &'static str,
+    },
+    /// It is not the machine's root, and where the node's is cannot be asked.
+    #[error("cannot tell whether {} is the node's cgroup2 root: {doing} {}: {source}; this needs the node's /proc (in a pod, a hostPath that --proc names), CAP_SYS_PTRACE to open and CAP_SYS_ADMIN to enter it", path.display(), what.display())]
+    Unknown {
+        /// Where.
+        path: PathBuf,
+        /// What failed.
+        doing: &'static str,
+        /// On what.
+        what: PathBuf,
+        /// From the kernel.
+        source: io::Error,
     },
     /// It cannot be read.
     #[error("cannot open {}: {source}", path.display())]
@@ -63,74 +84,57 @@ impl AsFd for CgroupRoot {
     }
 }
 
-/// One line of `/proc/self/mountinfo`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
-    /// The mounted part of the file system.
-    root: String,
-    point: PathBuf,
-}
-
-const MOUNT_THE_NODES: &str = "mount the node's root by hostPath and name it by --cgroup-root";
+const MOUNT_THE_NODES: &str =
+    "mount the node's /sys/fs/cgroup by hostPath (at /host/cgroup); it is found there, or named by --cgroup-root";
+const OWN_NAMESPACE: &str = "/proc/self/ns/cgroup";
 
 impl CgroupRoot {
-    /// The one that `explicit` names, or the one that is mounted.
+    /// The one that `explicit` names, or the one that is mounted. `proc`: the node's `/proc`.
     ///
     /// # Errors
     /// If there is none, or `explicit` is another cgroup.
-    pub fn find(explicit: Option<&Path>) -> Result<Self, CgroupError> {
+    pub fn find(explicit: Option<&Path>, proc: &Path) -> Result<Self, CgroupError> {
         let path = PathBuf::from("/proc/self/mountinfo");
         let text = fs::read_to_string(&path).map_err(|source| CgroupError::Open { path, source })?;
-        let mounts = mounts(&text);
+        let mut mounts = mountinfo::cgroup2(&text);
         if let Some(explicit) = explicit {
             let point =
                 fs::canonicalize(explicit).map_err(|source| CgroupError::Open { path: explicit.to_owned(), source })?;
-            // The last mount on a point covers the others.
-            let Some(mount) = mounts.iter().rev().find(|mount| mount.point == point) else {
+            mounts.retain(|mount| mount.point == point);
+            if mounts.is_empty() {
                 return Err(CgroupError::NotTheRoot {
                     path: point,
                     why: "a directory inside another mount (a child cgroup, or no cgroup at all)",
                     remedy: "name the mount point itself, or leave the option out",
                 });
-            };
-            return Self::open(mount);
+            }
         }
         let mut last = CgroupError::NotMounted;
-        let mut found = None;
-        for mount in &mounts {
-            match Self::open(mount) {
-                Ok(root) if root.kind == RootKind::Machine => return Ok(root),
-                Ok(root) => found = found.or(Some(root)),
+        let mut others = Vec::new();
+        for Mount { point, .. } in &mounts {
+            match open(point) {
+                // Only the real root lacks this file (Documentation/admin-guide/cgroup-v2.rst, core interface files).
+                Ok(directory) if !point.join("cgroup.type").exists() => {
+                    return Ok(Self { path: point.clone(), kind: RootKind::Machine, directory });
+                }
+                Ok(directory) => others.push((point, directory)),
                 Err(error) => last = error,
             }
         }
-        found.ok_or(last)
-    }
-
-    fn open(Mount { root, point }: &Mount) -> Result<Self, CgroupError> {
-        let at = |source| CgroupError::Open { path: point.clone(), source };
-        let directory = fs::File::open(point).map_err(at)?;
-        let kind = fstatfs(&directory).map_err(|errno| at(errno.into()))?.filesystem_type();
-        if kind != CGROUP2_SUPER_MAGIC {
-            return Err(CgroupError::NotTheRoot {
-                path: point.clone(),
-                why: "a file system of another kind, mounted over it",
-                remedy: "name the mount point by --cgroup-root",
-            });
+        let Some((first, _)) = others.first() else { return Err(last) };
+        let view = NodeView::take(proc).map_err(|(doing, what, source)| CgroupError::Unknown {
+            path: first.to_path_buf(),
+            doing,
+            what,
+            source,
+        })?;
+        for (point, directory) in others {
+            match view.judge(point) {
+                Ok(()) => return Ok(Self { path: point.clone(), kind: RootKind::ContainerNode, directory }),
+                Err((why, remedy)) => last = CgroupError::NotTheRoot { path: point.clone(), why, remedy },
+            }
         }
-        let facts = Facts {
-            // Only the real root lacks this file (Documentation/admin-guide/cgroup-v2.rst, core interface files).
-            machine: !point.join("cgroup.type").exists(),
-            root,
-            same_namespace_as_init: same_file("/proc/self/ns/cgroup", "/proc/1/ns/cgroup"),
-            init_in_root: fs::read_to_string("/proc/1/cgroup")
-                .is_ok_and(|text| text.lines().any(|line| line == "0::/")),
-            has_init_scope: point.join("init.scope").exists(),
-        };
-        match facts.judge() {
-            Ok(kind) => Ok(Self { path: point.clone(), kind, directory }),
-            Err((why, remedy)) => Err(CgroupError::NotTheRoot { path: point.clone(), why, remedy }),
-        }
+        Err(last)
     }
 
     /// Where it is mounted.
@@ -146,128 +150,106 @@ impl CgroupRoot {
     }
 }
 
-/// What tells a node's root from other cgroups.
-struct Facts<'a> {
-    machine: bool,
-    /// The root field of the mount: relative to our own cgroup namespace, `/..` for what is above it.
-    root: &'a str,
-    same_namespace_as_init: bool,
-    /// PID 1 lives in the root itself: no init system manages a tree below it, as in a pod.
-    init_in_root: bool,
-    has_init_scope: bool,
+fn open(point: &Path) -> Result<fs::File, CgroupError> {
+    let at = |source| CgroupError::Open { path: point.to_owned(), source };
+    let directory = fs::File::open(point).map_err(at)?;
+    if fstatfs(&directory).map_err(|errno| at(errno.into()))?.filesystem_type() == CGROUP2_SUPER_MAGIC {
+        return Ok(directory);
+    }
+    Err(CgroupError::NotTheRoot {
+        path: point.to_owned(),
+        why: "a file system of another kind, mounted over it",
+        remedy: "name the mount point by --cgroup-root",
+    })
 }
 
-impl Facts<'_> {
-    fn judge(&self) -> Result<RootKind, (&'static str, &'static str)> {
-        if self.machine {
-            return Ok(RootKind::Machine);
+/// Our mounts of cgroup2, as the node's PID 1 would see them.
+struct NodeView {
+    mounts: Vec<Mount>,
+    /// PID 1 lives in the root itself, and so do we: what is taken for the node is the container that we are in.
+    all_in_root: bool,
+}
+
+/// What failed, on what, and why.
+type ViewError = (&'static str, PathBuf, io::Error);
+
+impl NodeView {
+    fn take(proc: &Path) -> Result<Self, ViewError> {
+        let init = proc.join("1");
+        // A thread of its own, which ends in the namespace that it has joined.
+        let looking = thread::Builder::new().name("cgroup-view".to_owned()).spawn(move || Self::look(&init));
+        let looking = looking.map_err(|source| ("start a thread beside", proc.join("1/ns/cgroup"), source))?;
+        looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn look(init: &Path) -> Result<Self, ViewError> {
+        let namespace = init.join("ns/cgroup");
+        let file = fs::File::open(&namespace).map_err(|source| ("open", namespace.clone(), source))?;
+        if !is_ours(&file) {
+            setns(file, CloneFlags::CLONE_NEWCGROUP).map_err(|errno| ("enter", namespace, errno.into()))?;
         }
-        if self.root == "/" {
-            return match (self.same_namespace_as_init, self.init_in_root) {
-                (true, false) => Ok(RootKind::ContainerNode),
-                (true, true) => Err(("the virtual root of this container", MOUNT_THE_NODES)),
-                (false, _) => Err(("the virtual root of this process's own cgroup namespace", MOUNT_THE_NODES)),
-            };
+        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| ("read", path, source));
+        let in_root = |cgroup: &str| cgroup.lines().any(|line| line == "0::/");
+        let [ours, theirs] = [read("/proc/thread-self/cgroup".into())?, read(init.join("cgroup"))?];
+        Ok(Self {
+            mounts: mountinfo::cgroup2(&read("/proc/thread-self/mountinfo".into())?),
+            all_in_root: in_root(&ours) && in_root(&theirs),
+        })
+    }
+
+    /// Is the node's root mounted here? If not, what is, and what to do.
+    fn judge(&self, point: &Path) -> Result<(), (&'static str, &'static str)> {
+        // The last mount on a point covers the others.
+        match self.mounts.iter().rev().find(|mount| mount.point == point) {
+            Some(mount) if mount.root == "/" && !self.all_in_root => Ok(()),
+            Some(mount) if mount.root == "/" => Err((
+                "the virtual root of this container, whose first process is taken for the node's",
+                "mount the node's /proc and /sys/fs/cgroup by hostPath, and name the former by --proc",
+            )),
+            _ => Err(("a child cgroup, as the node's PID 1 sees it", MOUNT_THE_NODES)),
         }
-        let above = self.root.split('/').skip(1).all(|part| part == "..");
-        if above && self.has_init_scope {
-            return Ok(RootKind::ContainerNode);
-        }
-        Err(("a child cgroup", MOUNT_THE_NODES))
     }
 }
 
-fn same_file(a: &str, b: &str) -> bool {
+fn is_ours(namespace: &fs::File) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let identity = |path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
-    matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-/// The cgroup2 mounts of a mountinfo text (proc_pid_mountinfo(5)).
-fn mounts(text: &str) -> Vec<Mount> {
-    let mount = |line: &str| {
-        let (head, tail) = line.split_once(" - ")?;
-        if tail.split(' ').next()? != "cgroup2" {
-            return None;
-        }
-        let mut fields = head.split(' ').skip(3);
-        Some(Mount { root: unescape(fields.next()?), point: PathBuf::from(unescape(fields.next()?)) })
-    };
-    text.lines().filter_map(mount).collect()
-}
-
-/// Undoes the octal escapes of blanks and backslashes.
-fn unescape(field: &str) -> String {
-    let mut parts = field.split('\\');
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                text.push(char::from(byte));
-                text.push_str(part.get(3..).unwrap_or_default());
-            }
-            None => {
-                text.push('\\');
-                text.push_str(part);
-            }
-        }
-    }
-    text
+    let identity = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    matches!((namespace.metadata(), fs::metadata(OWN_NAMESPACE)), (Ok(a), Ok(b)) if identity(&a) == identity(&b))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HYBRID: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw
-";
+    fn judged(root: &str, all_in_root: bool) -> bool {
+        let covered = Mount { root: "/".into(), point: "/host/cgroup".into() };
+        let mount = Mount { root: root.into(), point: "/host/cgroup".into() };
+        NodeView { mounts: vec![covered, mount], all_in_root }.judge(Path::new("/host/cgroup")).is_ok()
+    }
 
+    /// Mutation that breaks it: looking at the first mount of a point.
     #[test]
-    fn the_mount_is_found_by_type_also_on_a_hybrid_machine() {
-        assert_eq!(mounts(HYBRID), [Mount { root: "/".into(), point: "/sys/fs/cgroup/unified".into() }]);
-        let unified = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(mounts(unified), [Mount { root: "/".into(), point: "/sys/fs/cgroup".into() }]);
+    fn only_what_the_nodes_init_sees_as_its_root_is_the_nodes_root() {
+        assert!(judged("/", false), "a kind node's, from inside and by hostPath");
+        assert!(!judged("/", true), "the pod's own, taken for a node");
+        assert!(!judged("/kubepods.slice/kubepods-pod1.slice/cri-containerd-2.scope", false), "the pod's own");
+        assert!(!judged("/kubepods.slice", false), "a slice");
+        assert!(!judged("/../..", false), "above the node");
     }
 
     #[test]
-    fn a_mount_point_with_a_blank_is_read_right() {
-        let text = "41 31 0:38 /../.. /host\\040cgroup rw - cgroup2 cgroup2 rw";
-        assert_eq!(mounts(text), [Mount { root: "/../..".into(), point: "/host cgroup".into() }]);
-        assert_eq!(unescape("a\\134b\\x"), "a\\b\\x");
-    }
-
-    fn facts(root: &str) -> Facts<'_> {
-        Facts { machine: false, root, same_namespace_as_init: true, init_in_root: false, has_init_scope: true }
-    }
-
-    #[test]
-    fn the_real_root_is_right_wherever_it_is_mounted() {
-        for root in ["/", "/../../.."] {
-            assert_eq!(Facts { machine: true, ..facts(root) }.judge(), Ok(RootKind::Machine));
+    fn without_the_nodes_proc_the_remedy_is_named() {
+        let Err((doing, what, source)) = NodeView::take(Path::new("/no/such/proc")) else { panic!("found") };
+        let path = PathBuf::from("/host/cgroup");
+        let text = CgroupError::Unknown { path, doing, what, source }.to_string();
+        for words in ["/host/cgroup", "open /no/such/proc/1/ns/cgroup", "hostPath", "CAP_SYS_PTRACE"] {
+            assert!(text.contains(words), "{text}");
         }
     }
 
     #[test]
-    fn a_kind_nodes_root_is_right_from_inside_and_by_host_path() {
-        assert_eq!(facts("/").judge(), Ok(RootKind::ContainerNode));
-        assert_eq!(facts("/../../..").judge(), Ok(RootKind::ContainerNode));
-    }
-
-    #[test]
-    fn every_other_child_is_refused() {
-        assert!(facts("/kubepods.slice").judge().is_err(), "a slice");
-        assert!(facts("/../besteffort").judge().is_err(), "a sibling");
-        assert!(Facts { same_namespace_as_init: false, ..facts("/") }.judge().is_err(), "unshare --cgroup");
-        assert!(Facts { init_in_root: true, ..facts("/") }.judge().is_err(), "a pod");
-        assert!(Facts { has_init_scope: false, ..facts("/../..") }.judge().is_err(), "some ancestor that is no node");
-    }
-
-    #[test]
     fn a_folder_that_is_no_mount_point_is_refused_by_name() {
-        let error = CgroupRoot::find(Some(Path::new("/proc"))).unwrap_err();
+        let error = CgroupRoot::find(Some(Path::new("/proc")), Path::new("/proc")).unwrap_err();
         assert!(matches!(&error, CgroupError::NotTheRoot { path, .. } if path == Path::new("/proc")), "{error}");
     }
 }

@@ -1,11 +1,11 @@
 //! `understudy doctor`: looks at everything that capture needs of this machine, changes nothing, and says what to do.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use aya::programs::{ProgramType, loaded_programs};
 
 use super::{cgroup::CgroupRoot, cgroup::RootKind, cleanup, features, load, pin};
-use crate::net::{Mark, rlimit};
+use crate::net::{Mark, netns, rlimit};
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,10 @@ impl Check {
     }
 }
 
-/// Runs every check.
+/// Runs every check. `proc`: the node's `/proc`.
 #[must_use]
-pub fn examine(cgroup: Option<&Path>, bpffs: &Path, mark: Mark) -> Vec<Check> {
-    let mut checks = vec![object(), kernel(), btf(), capabilities(), root(cgroup)];
+pub fn examine(cgroup: Option<&Path>, proc: &Path, bpffs: &Path, mark: Mark) -> Vec<Check> {
+    let mut checks = vec![object(), kernel(), btf(), capabilities(), root(cgroup, proc), node(proc)];
     checks.extend(features::probes().into_iter().filter_map(probe));
     checks.extend([pins(bpffs), open_files(), marks(mark), neighbours()]);
     checks
@@ -88,8 +88,8 @@ fn capabilities() -> Check {
     Check::problem("capabilities", format!("missing: {}", list.join(", ")), "run as root or grant them")
 }
 
-fn root(explicit: Option<&Path>) -> Check {
-    match CgroupRoot::find(explicit) {
+fn root(explicit: Option<&Path>, proc: &Path) -> Check {
+    match CgroupRoot::find(explicit, proc) {
         Ok(root) => {
             let kind = match root.kind() {
                 RootKind::Machine => "the machine's root",
@@ -98,6 +98,29 @@ fn root(explicit: Option<&Path>) -> Check {
             Check::ok("cgroup2 root", format!("{}: {kind}", root.path().display()))
         }
         Err(error) => Check::problem("cgroup2 root", error.to_string(), ""),
+    }
+}
+
+/// Whose `/proc` it is. `understudy node` must tell the host's network from pods'.
+fn node(proc: &Path) -> Check {
+    const NAME: &str = "node's processes";
+    let at = proc.display();
+    let Ok(first) = fs::read_to_string(proc.join("1/comm")) else {
+        let remedy = "in a pod, mount the node's /proc by hostPath and name it by --proc";
+        return Check::problem(NAME, format!("no process 1 in {at}"), remedy);
+    };
+    let first = first.trim();
+    match netns::init(proc) {
+        Ok(host) => {
+            let ours = netns::NetnsId::of(Path::new(netns::OWN)).is_ok_and(|ours| ours == host);
+            let whose = if ours { "ours too" } else { "not ours" };
+            Check::ok(NAME, format!("{at}: PID 1 is {first}, in network namespace {host}, {whose}"))
+        }
+        Err(error) => Check::note(
+            NAME,
+            format!("{at}: PID 1 is {first}; {error}"),
+            "only `understudy node` needs it: CAP_SYS_PTRACE, and no AppArmor profile that denies ptrace",
+        ),
     }
 }
 

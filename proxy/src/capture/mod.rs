@@ -5,7 +5,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`cgroup`] | finds the root to attach to |
+//! | [`cgroup`], `mountinfo` | finds the root to attach to |
 //! | [`features`] | asks what this kernel and this process can do |
 //! | `load` | object → kernel |
 //! | `attach` | kernel → cgroup |
@@ -25,6 +25,7 @@ pub mod features;
 pub mod heartbeat;
 mod load;
 mod maps;
+mod mountinfo;
 pub mod origins;
 mod pin;
 pub mod sync;
@@ -63,6 +64,8 @@ pub type Stats = [u64; Counter::COUNT as usize];
 pub struct CaptureOptions {
     /// The cgroup2 root to attach to; none = find it.
     pub cgroup: Option<PathBuf>,
+    /// The node's `/proc`; its PID 1 knows which root is the node's.
+    pub proc: PathBuf,
     /// Where bpffs is (or is to be) mounted; used only while a rule is closed.
     pub bpffs: PathBuf,
     /// Tells several agents on one kernel apart in bpffs; the node's name is a good one.
@@ -85,6 +88,7 @@ impl Default for CaptureOptions {
     fn default() -> Self {
         Self {
             cgroup: None,
+            proc: PathBuf::from("/proc"),
             bpffs: PathBuf::from("/sys/fs/bpf"),
             instance: "default".to_owned(),
             mark: Mark::default(),
@@ -208,7 +212,7 @@ impl Capture {
     /// # Errors
     /// With one line for the operator. Nothing stays attached or pinned then.
     pub fn start(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        let root = CgroupRoot::find(options.cgroup.as_deref())?;
+        let root = CgroupRoot::find(options.cgroup.as_deref(), &options.proc)?;
         let mut object = load::load(options)?;
         let maps = maps::Maps::take(&mut object)?;
         let events = Events::new(maps.events, &mut object);

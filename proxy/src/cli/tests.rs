@@ -67,8 +67,8 @@ fn values_are_checked_where_they_are_typed() {
 
 #[test]
 fn a_suffix_may_begin_with_a_hyphen_or_be_empty() {
-    assert_eq!(run("understudy run --config x --shadow-host-suffix -copy").shadow.shadow_host_suffix, "-copy");
+    assert_eq!(run("understudy run --config x --shadow-host-suffix -copy").agent.shadow.shadow_host_suffix, "-copy");
     let arguments = ["understudy", "run", "--config", "x", "--shadow-host-suffix", ""];
     let Command::Run(run) = Cli::parse_arguments(arguments.map(Into::into)).unwrap().command else { panic!("not run") };
-    assert_eq!(run.shadow.shadow_host_suffix, "");
+    assert_eq!(run.agent.shadow.shadow_host_suffix, "");
 }

@@ -3,14 +3,31 @@
 //! Comes in: the pods that shall be enrolled. Goes out: listeners for `accept`, entries for the connect hook, a reason for each pod that
 //! is not enrolled. Never: connections, HTTP, the host's own namespace (unless allowed by name).
 //!
+//! | module | does |
+//! | --- | --- |
+//! | [`find`], `cgroup_path` | pod's UID → network namespace, by the node's `/proc` |
+//! | `reach` | makes sure that a namespace is the pod's, opens the listeners |
+//! | `runtime_class` | pods whose connections the node's kernel does not make |
+//! | `entry` | what the connect hook is told |
+//! | `held` | an enrolled pod, and whether it still is that pod |
+//! | `refusal`, `refused` | why a pod is not enrolled, and who was told |
+//! | [`early`] | when to look for pods that are to come |
+//!
 //! The order is what keeps traffic safe. In: listeners open and served → entry in `NETNS`. Out: entry deleted → drain → listeners and
 //! namespace closed. At every point between, a connection either finds a live listener or is not redirected.
 
+mod cgroup_path;
+pub mod early;
 mod entry;
+pub mod find;
+mod held;
 mod reach;
+mod refusal;
+mod refused;
+mod runtime_class;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, TcpListener},
     sync::{
         Arc,
@@ -24,12 +41,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     capture::{Capture, CaptureError},
-    control::plan::PodPlan,
+    control::plan::{PodPlan, Sandbox},
     net::{Netns, NetnsCookie},
     observe::metrics::Metrics,
 };
 
-pub use reach::{InNamespaces, Opened, Reach, Refusal};
+use self::{find::Found, held::Held, refused::Refused};
+
+pub use early::Early;
+pub use reach::{InNamespaces, Opened, Reach};
+pub use refusal::Refusal;
 
 /// A pod whose connections come to us. Connections keep it alive; its namespace lives as long.
 #[derive(Debug)]
@@ -110,18 +131,9 @@ pub struct Enrolment<R = InNamespaces> {
     metrics: Arc<Metrics>,
     desired: BTreeMap<PodName, PodPlan>,
     held: BTreeMap<PodName, Held>,
-    refused: BTreeMap<PodName, String>,
+    refused: Refused,
     status: Arc<ArcSwap<Vec<PodStatus>>>,
     generation: AtomicU32,
-}
-
-/// An enrolled pod and what proves that it still is.
-struct Held {
-    plan: PodPlan,
-    pod: Arc<EnrolledPod>,
-    entry: NetnsEntry,
-    /// Second descriptors of the listeners, to see whether they still listen.
-    listeners: Vec<socket2::Socket>,
 }
 
 impl<R: Reach> Enrolment<R> {
@@ -135,7 +147,7 @@ impl<R: Reach> Enrolment<R> {
             metrics,
             desired: BTreeMap::new(),
             held: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            refused: Refused::default(),
             status: Arc::default(),
             generation: AtomicU32::new(0),
         }
@@ -147,16 +159,57 @@ impl<R: Reach> Enrolment<R> {
         Arc::clone(&self.status)
     }
 
-    /// Makes the given pods, and no others, the enrolled ones. Pods that cannot be are tried again by [`Enrolment::reconcile`].
-    pub async fn apply(&mut self, pods: Vec<PodPlan>) {
-        self.desired =
+    /// Makes the given pods, and no others, the enrolled ones. True if one that is new, or has changed, is not there yet: it is worth to
+    /// [`Enrolment::look`] for it soon. A pod of which nothing new is said is left to that, and to [`Enrolment::reconcile`].
+    pub async fn apply(&mut self, pods: Vec<PodPlan>) -> bool {
+        let desired =
             pods.into_iter().map(|plan| ((Arc::clone(&plan.namespace), Arc::clone(&plan.name)), plan)).collect();
-        let changed = |(name, held): (&PodName, &Held)| self.desired.get(name) != Some(&held.plan);
-        let gone: Vec<_> = self.held.iter().filter(|held| changed(*held)).map(|(name, _)| name.clone()).collect();
+        let before = std::mem::replace(&mut self.desired, desired);
+        let mut gone = Vec::new();
+        for (name, held) in &mut self.held {
+            match self.desired.get(name).filter(|plan| held.is_as(plan)) {
+                Some(plan) => held.plan = plan.clone(),
+                None => gone.push(name.clone()),
+            }
+        }
         for name in gone {
             self.withdraw(&name);
         }
-        self.enrol_missing().await;
+        self.refused.retain(|name| self.desired.contains_key(name));
+        let is_new = |(name, plan): &(PodName, PodPlan)| {
+            plan.sandbox != Sandbox::OfUid || before.get(name) != Some(plan) || self.refused.reason(name).is_none()
+        };
+        let new: Vec<_> = self.missing().filter(is_new).collect();
+        let found = self.find(new.iter().map(|(_, plan)| plan)).await;
+        self.enrol_all(&new, &found).await;
+        new.iter().any(|(name, _)| !self.held.contains_key(name))
+    }
+
+    /// Looks for the pods that are not enrolled, and whether the others are where they were. Costs a `stat` for each enrolled pod, and one
+    /// scan of the node's processes if a pod is missing. True if one still is.
+    pub async fn look(&mut self) -> bool {
+        let astray: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.is_astray()).map(|(name, _)| name.clone()).collect();
+        let missing: Vec<_> = self.missing().collect();
+        let lost = astray.iter().filter_map(|name| self.held.get(name)).map(|held| &held.plan);
+        let found = self.find(lost.chain(missing.iter().map(|(_, plan)| plan))).await;
+        for name in astray {
+            let Some(held) = self.held.get_mut(&name) else { continue };
+            if held.find_again(&found) {
+                continue;
+            }
+            if held.plan.sandbox == Sandbox::OfUid {
+                // As usual when its sandbox is made anew, or it has ended and the API has not said so yet.
+                tracing::info!(namespace = %name.0, pod = %name.1, "no process of the pod is in its network namespace any more");
+            } else {
+                tracing::warn!(namespace = %name.0, pod = %name.1, "enrolling a pod anew: its path leads to another network namespace, or nowhere");
+                self.metrics.reconcile_repairs.inc();
+            }
+            self.withdraw(&name);
+        }
+        let missing: Vec<_> = self.missing().collect();
+        self.enrol_all(&missing, &found).await;
+        self.held.len() < self.desired.len()
     }
 
     /// Looks after everyone: mends what broke behind our back, and tries again what could not be enrolled. Call it every 30 seconds.
@@ -173,11 +226,11 @@ impl<R: Reach> Enrolment<R> {
                 self.metrics.reconcile_repairs.inc();
                 if let Err(error) = self.table.put(held.pod.cookie, &held.entry) {
                     self.withdraw(&name);
-                    self.refused.insert(name, error.to_string());
+                    self.refused.note(&name, &error.into());
                 }
             }
         }
-        self.enrol_missing().await;
+        self.look().await;
     }
 
     /// Withdraws everyone, at the end of the process.
@@ -185,36 +238,35 @@ impl<R: Reach> Enrolment<R> {
         self.apply(Vec::new()).await;
     }
 
-    async fn enrol_missing(&mut self) {
-        self.refused.retain(|name, _| self.desired.contains_key(name));
-        let missing: Vec<_> = self
-            .desired
-            .iter()
-            .filter(|(name, _)| !self.held.contains_key(*name))
-            .map(|(name, plan)| (name.clone(), plan.clone()))
-            .collect();
-        for (name, plan) in missing {
-            match self.enrol(&plan).await {
+    /// The pods that should be enrolled and are not.
+    fn missing(&self) -> impl Iterator<Item = (PodName, PodPlan)> {
+        let missing = self.desired.iter().filter(|(name, _)| !self.held.contains_key(*name));
+        missing.map(|(name, plan)| (name.clone(), plan.clone()))
+    }
+
+    /// One scan for those that are found by their UID, none if there is none.
+    async fn find<'a>(&self, plans: impl Iterator<Item = &'a PodPlan>) -> Found {
+        let by_uid = plans.filter(|plan| plan.sandbox == Sandbox::OfUid).map(|plan| Arc::clone(&plan.uid));
+        let uids: HashSet<_> = by_uid.collect();
+        if uids.is_empty() { Found::default() } else { self.reach.find(uids).await }
+    }
+
+    async fn enrol_all(&mut self, pods: &[(PodName, PodPlan)], found: &Found) {
+        for (name, plan) in pods {
+            match self.enrol(plan, found).await {
                 Ok(held) => {
                     tracing::info!(namespace = %name.0, pod = %name.1, cookie = held.pod.cookie.0, "enrolled");
-                    self.refused.remove(&name);
-                    self.held.insert(name, held);
+                    self.refused.remove(name);
+                    self.held.insert(name.clone(), held);
                 }
-                Err(refusal) => {
-                    let reason = refusal.to_string();
-                    // Once for each new reason, not at every try.
-                    if self.refused.get(&name) != Some(&reason) {
-                        tracing::warn!(namespace = %name.0, pod = %name.1, "not enrolled: {reason}");
-                    }
-                    self.refused.insert(name, reason);
-                }
+                Err(refusal) => self.refused.note(name, &refusal),
             }
         }
         self.publish();
     }
 
-    async fn enrol(&self, plan: &PodPlan) -> Result<Held, Refusal> {
-        let Opened { netns, cookie, ips, listeners } = self.reach.open(plan).await?;
+    async fn enrol(&self, plan: &PodPlan, found: &Found) -> Result<Held, Refusal> {
+        let Opened { netns, cookie, ips, listeners } = self.reach.open(plan, found).await?;
         if let Some(((namespace, name), _)) = self.held.iter().find(|(_, held)| held.pod.cookie == cookie) {
             return Err(Refusal::Taken { namespace: Arc::clone(namespace), name: Arc::clone(name) });
         }
@@ -224,6 +276,7 @@ impl<R: Reach> Enrolment<R> {
         let listeners: Vec<TcpListener> = listeners.v4.into_iter().chain(listeners.v6).collect();
         let seconds = listeners.iter().map(|listener| listener.try_clone().map(socket2::Socket::from));
         let seconds = seconds.collect::<Result<Vec<_>, _>>().map_err(Refusal::Listener)?;
+        let path = netns.path().to_owned();
         let pod = Arc::new(EnrolledPod {
             namespace: Arc::clone(&plan.namespace),
             name: Arc::clone(&plan.name),
@@ -239,7 +292,7 @@ impl<R: Reach> Enrolment<R> {
             pod.drain.cancel();
             return Err(error.into());
         }
-        Ok(Held { plan: plan.clone(), pod, entry, listeners: seconds })
+        Ok(Held { plan: plan.clone(), pod, entry, listeners: seconds, path })
     }
 
     fn withdraw(&mut self, name: &PodName) {
@@ -256,34 +309,19 @@ impl<R: Reach> Enrolment<R> {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.enrolled_desired.set(count(self.desired.len()));
         self.metrics.enrolled_actual.set(count(self.held.len()));
-        let state = |name: &PodName| match (self.held.get(name), self.refused.get(name)) {
-            (Some(held), _) => Ok(held.pod.cookie),
-            (None, reason) => Err(reason.cloned().unwrap_or_default()),
+        for word in Refusal::WORDS {
+            self.metrics.set_refused(word, count(self.refused.count(word)));
+        }
+        let state = |name: &PodName| match self.held.get(name) {
+            Some(held) => Ok(held.pod.cookie),
+            None => Err(self.refused.reason(name).unwrap_or_default().to_owned()),
         };
         let status = |name: &PodName| PodStatus {
             namespace: Arc::clone(&name.0),
             name: Arc::clone(&name.1),
             state: state(name),
         };
-        let names: BTreeSet<_> = self.desired.keys().collect();
-        self.status.store(Arc::new(names.into_iter().map(status).collect()));
-    }
-}
-
-impl Held {
-    /// What no write to the map can mend.
-    fn broken(&self) -> Option<&'static str> {
-        if self.pod.drain.is_cancelled() {
-            return Some("its accept loop has ended");
-        }
-        if !self.pod.netns.is_current() {
-            return Some("its path leads to another network namespace, or nowhere");
-        }
-        let listens = |listener: &socket2::Socket| listener.is_listener().unwrap_or(false);
-        if !self.listeners.iter().all(listens) {
-            return Some("one of its listeners was closed");
-        }
-        None
+        self.status.store(Arc::new(self.desired.keys().map(status).collect()));
     }
 }
 

@@ -89,10 +89,22 @@ impl AsFd for Netns {
     }
 }
 
-/// Namespaces that are never a pod's: this process's own and that of PID 1. One that cannot be read (no rights for PID 1) is left out.
+/// The namespace of this process.
+pub(crate) const OWN: &str = "/proc/self/ns/net";
+
+/// The namespace of the node's PID 1. `proc`: the node's `/proc`.
+///
+/// # Errors
+/// Without the right to look at PID 1.
+pub(crate) fn init(proc: &Path) -> Result<NetnsId, NetError> {
+    NetnsId::of(&proc.join("1/ns/net"))
+}
+
+/// Namespaces that are never a pod's: this process's own and that of the node's PID 1. One that cannot be read (no rights for PID 1) is left
+/// out.
 #[must_use]
-pub fn host() -> Vec<NetnsId> {
-    ["/proc/self/ns/net", "/proc/1/ns/net"].iter().filter_map(|path| NetnsId::of(Path::new(path)).ok()).collect()
+pub fn host(proc: &Path) -> Vec<NetnsId> {
+    [NetnsId::of(Path::new(OWN)), init(proc)].into_iter().filter_map(Result::ok).collect()
 }
 
 #[cfg(test)]
@@ -102,8 +114,18 @@ mod tests {
     #[test]
     fn our_own_namespace_is_a_host_namespace_and_stays_what_it_is() {
         let own = Netns::open("/proc/self/ns/net").unwrap();
-        assert!(host().contains(&own.id()));
+        assert!(host(Path::new("/proc")).contains(&own.id()));
         assert!(own.is_current());
+    }
+
+    /// In a pod, the node's PID 1 is another one than that of our own `/proc`. Mutation that breaks it: asking for `/proc/1`.
+    #[test]
+    fn the_nodes_init_is_that_of_the_nodes_proc() {
+        let proc = tempfile::tempdir().unwrap();
+        fs::create_dir_all(proc.path().join("1/ns")).unwrap();
+        std::os::unix::fs::symlink("/proc/self/ns/uts", proc.path().join("1/ns/net")).unwrap();
+        let node = NetnsId::of(Path::new("/proc/self/ns/uts")).unwrap();
+        assert_eq!(host(proc.path()), [NetnsId::of(Path::new(OWN)).unwrap(), node]);
     }
 
     #[test]

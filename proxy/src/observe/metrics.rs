@@ -44,6 +44,11 @@ struct VerdictLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FaultLabels {
     side: &'static str,
     kind: &'static str,
@@ -59,6 +64,7 @@ pub struct Metrics {
     faults: Family<FaultLabels, Counter>,
     verdicts: Family<VerdictLabel, Counter<u64, AtomicU64>>,
     reloads: Family<VerdictLabel, Counter>,
+    refused: Family<ReasonLabel, Gauge>,
     /// Generation of the configuration in force.
     pub generation: Gauge,
     /// Objects of the configuration that are kept in an older state because their newest does not work.
@@ -117,6 +123,12 @@ impl Metrics {
                 Gauge::default()
             ),
             enrolled_desired: register!(r, "enrolled_desired", "Pods that should be enrolled", Gauge::default()),
+            refused: register!(
+                r,
+                "enrol_refused",
+                "Pods that should be enrolled and are not, by the kind of reason",
+                Family::default()
+            ),
             enrolled_actual: register!(r, "enrolled_actual", "Pods that are enrolled", Gauge::default()),
             source_connected: register!(
                 r,
@@ -157,6 +169,11 @@ impl Metrics {
     #[must_use]
     pub fn connections(&self, kind: &'static str) -> Counter {
         self.connections.get_or_create(&KindLabel { kind }).clone()
+    }
+
+    /// How many pods are not enrolled for a reason of this kind.
+    pub fn set_refused(&self, reason: &'static str, pods: i64) {
+        self.refused.get_or_create(&ReasonLabel { reason }).set(pods);
     }
 
     /// Gauge of open connections of a kind; resolve once per worker.

@@ -1,0 +1,207 @@
+//! When to look for pods that are not enrolled yet: soon, so that they are before their applications connect, and not for ever.
+//!
+//! Comes in: a folder in which the container runtime makes the namespace of each new pod; word that a pod is missing. Goes out: the moments at
+//! which to look. Never: what is looked for, or how.
+//!
+//! A namespace is there some tenths of a second before the first process of its pod, which is what is looked for: so one event is followed by
+//! several looks, at growing distances. A pod that does not come (its image cannot be pulled) is left to reconciliation then. Events in quick
+//! succession share their looks.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+/// How long to wait before each look after an event: two seconds in all.
+const STEPS: [Duration; 8] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(600),
+    Duration::from_millis(800),
+];
+/// An event does not cause a look sooner after the last one: pods that come and go all the time cause few looks.
+const LEAST_GAP: Duration = Duration::from_millis(100);
+
+/// Says when to look. What it waits for lives here and not in the future that waits, so nothing begins anew when that is dropped.
+#[derive(Debug)]
+pub struct Early {
+    /// Keeps the hints coming.
+    _watcher: Option<RecommendedWatcher>,
+    hints: mpsc::Receiver<()>,
+    /// The next look, and which of [`STEPS`] it is.
+    next: Option<(Instant, usize)>,
+    last: Option<Instant>,
+}
+
+impl Early {
+    /// Watches the folder, as long as it is there. Without it only [`Early::expect`] starts a series of looks.
+    #[must_use]
+    pub fn watch(folder: &Path) -> Self {
+        // One hint is as good as many.
+        let (hint, hints) = mpsc::channel(1);
+        let told = move |event: notify::Result<notify::Event>| {
+            // A namespace that goes away is nothing to look for.
+            if event.map_or(true, |event| matches!(event.kind, EventKind::Create(_) | EventKind::Other)) {
+                let _ = hint.try_send(());
+            }
+        };
+        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
+            watcher.watch(&PathBuf::from(folder), RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        let watcher = watcher.inspect_err(|error| {
+            tracing::warn!(
+                folder = %folder.display(),
+                %error,
+                "cannot watch for new network namespaces: a pod may connect some moments before it is enrolled (--netns-dir; in a pod, a \
+                 hostPath of /run/netns)"
+            );
+        });
+        Self { _watcher: watcher.ok(), hints, next: None, last: None }
+    }
+
+    /// Waits for the moment to look. It stays due until [`Early::looked`], also if the future is dropped.
+    pub async fn due(&mut self) {
+        loop {
+            let Self { hints, next, .. } = self;
+            let at = next.map(|(at, _)| at);
+            tokio::select! {
+                biased;
+                // The watcher is gone with its channel, and without one there are no hints.
+                Some(()) = hints.recv() => self.begin(0),
+                () = until(at), if at.is_some() => return,
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A look is over; `missing`: somebody still is.
+    pub fn looked(&mut self, missing: bool) {
+        let now = Instant::now();
+        self.last = Some(now);
+        let step = self.next.take().map_or(0, |(_, step)| step) + 1;
+        self.next = STEPS.get(step).filter(|_| missing).map(|wait| (now + *wait, step));
+    }
+
+    /// A pod is missing that was not before: it is to come soon. (It has been looked for just now.)
+    pub fn expect(&mut self) {
+        self.last = Some(Instant::now());
+        self.begin(1);
+    }
+
+    /// Begins the series anew, but with no look sooner than allowed, and none later than it is due anyway.
+    fn begin(&mut self, step: usize) {
+        let now = Instant::now();
+        let allowed = match (step, self.last) {
+            (0, Some(last)) => now.max(last + LEAST_GAP),
+            _ => now + STEPS[step],
+        };
+        let at = self.next.map_or(allowed, |(at, _)| at.min(allowed));
+        self.next = Some((at, step));
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    fn unwatched() -> (mpsc::Sender<()>, Early) {
+        let (hint, hints) = mpsc::channel(1);
+        (hint, Early { _watcher: None, hints, next: None, last: None })
+    }
+
+    /// Milliseconds at which there is a look, if `missing` is the answer each time.
+    async fn looks(early: &mut Early, missing: bool) -> Vec<u128> {
+        let start = Instant::now();
+        let mut looks = Vec::new();
+        while timeout(Duration::from_secs(60), early.due()).await.is_ok() {
+            looks.push(start.elapsed().as_millis());
+            early.looked(missing);
+        }
+        looks
+    }
+
+    /// Mutation that breaks it: beginning anew after the last step.
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_does_not_come_is_left_alone_after_some_looks() {
+        let (hint, mut early) = unwatched();
+        hint.try_send(()).unwrap();
+        assert_eq!(looks(&mut early, true).await, [0, 20, 70, 170, 370, 770, 1370, 2170]);
+        early.expect();
+        assert_eq!(looks(&mut early, true).await, [20, 70, 170, 370, 770, 1370, 2170]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_looked_for_when_all_are_there() {
+        let (hint, mut early) = unwatched();
+        assert_eq!(looks(&mut early, true).await, []);
+        hint.try_send(()).unwrap();
+        assert_eq!(looks(&mut early, false).await, [0]);
+    }
+
+    /// Mutation that breaks it: leaving [`LEAST_GAP`] out.
+    #[tokio::test(start_paused = true)]
+    async fn a_storm_of_events_causes_ten_looks_a_second() {
+        let (hint, mut early) = unwatched();
+        let mut looks = 0;
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(2) {
+            let _ = hint.try_send(());
+            if timeout(Duration::from_millis(1), early.due()).await.is_ok() {
+                looks += 1;
+                early.looked(false);
+            }
+        }
+        assert!((15..=21).contains(&looks), "{looks}");
+    }
+
+    /// Mutation that breaks it: keeping the moment in the future.
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_is_dropped_goes_on_where_it_was() {
+        let (hint, mut early) = unwatched();
+        hint.try_send(()).unwrap();
+        early.due().await;
+        early.due().await;
+        early.looked(true);
+        for _ in 0..19 {
+            assert!(timeout(Duration::from_millis(1), early.due()).await.is_err());
+        }
+        advance(Duration::from_millis(1)).await;
+        assert!(timeout(Duration::ZERO, early.due()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_new_file_in_the_folder_is_a_reason_to_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut early = Early::watch(folder.path());
+        std::fs::write(folder.path().join("cni-1"), "").unwrap();
+        early.due().await;
+        early.looked(false);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_not_there_leaves_the_other_looks() {
+        let mut early = Early::watch(Path::new("/no/such/folder"));
+        early.expect();
+        assert_eq!(looks(&mut early, true).await.len(), STEPS.len() - 1);
+    }
+}
