@@ -32,7 +32,8 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     wait::until("the load runs", || Ok((loads[0].tally()?.answered > 40).then_some(())))?;
 
     let away = control_plane.stop_api_server()?;
-    wait::until_or("the API server is away", Duration::from_secs(60), || {
+    // kubelet looks at its manifests every 20 seconds, and gives the server 30 to end.
+    wait::until_or("the API server is away", Duration::from_secs(120), || {
         Ok(kubectl.raw("/livez").is_err().then_some(()))
     })?;
     let start = Instant::now();
@@ -54,8 +55,11 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         .show(format!("the API server was away for {:.0} s, an agent was killed in it", start.elapsed().as_secs_f32()));
 
     agents::ready(cluster)?;
-    let again = agents::on(kubectl, near)?;
-    ensure!(again.uid == agent.uid && again.restarts > agent.restarts, "the agent was {agent:?} and is {again:?}");
+    // The node tells what happened meanwhile when it can.
+    wait::until("the same pod, started again", || {
+        let again = agents::on(kubectl, near)?;
+        Ok((again.uid == agent.uid && again.restarts > agent.restarts && again.ready).then_some(()))
+    })?;
     let tags = loads.each_ref().map(|load| load.tag.clone());
     for ((load, tag), (since, kills)) in loads.into_iter().zip(tags).zip([(&restarted, 1), (&from, 0)]) {
         let tally = load.stop()?;

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use integration::{
     cluster::{
-        Installation, agents,
+        agents,
         cast::{self, NAMESPACE, PODS},
         install,
     },
@@ -32,7 +32,7 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
 
     // Each node has half of the cast.
     let wanted = (PODS / 2 + MORE) as f64;
-    let again = Installation::apply(kubectl)?;
+    scene.reinstall()?;
     let (mut refused, mut seen) = (0, std::collections::BTreeSet::new());
     wait::until_or("both agents are ready", install::PATIENCE, || {
         for agent in agents::all(kubectl)? {
@@ -51,7 +51,6 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         }
         Ok((seen.len() == 2).then_some(()))
     })?;
-    scene.replace(again);
     scene.show(format!(
         "asked {refused} times before it was ready; at the first `ready` each agent had all {wanted} pods"
     ));

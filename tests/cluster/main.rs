@@ -206,6 +206,7 @@ fn one(scene: &Scene, scenario: &Scenario) -> (Verdict, f32) {
         Err(error) => {
             println!("{}", agents::dump(&scene.cluster.kubectl));
             println!("FAILED {}: {error:#}", scenario.name);
+            scene.clear();
             Verdict::Failed
         }
     };

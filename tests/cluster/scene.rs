@@ -1,6 +1,9 @@
 //! What scenarios share: the cluster, one installation and one cast, made when the first of them asks.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 use anyhow::{Result, bail};
 use integration::cluster::{Agent, Cast, Cluster, Installation, Node};
@@ -20,14 +23,14 @@ impl std::error::Error for NotHere {}
 pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
     installation: RefCell<Option<Installation>>,
-    cast: OnceCell<Cast>,
+    cast: RefCell<Option<Rc<Cast>>>,
     /// Lines that the running scenario has shown.
     shown: Cell<usize>,
 }
 
 impl Scene {
     pub(crate) fn new(cluster: Cluster) -> Self {
-        Self { cluster, installation: RefCell::new(None), cast: OnceCell::new(), shown: Cell::new(0) }
+        Self { cluster, installation: RefCell::new(None), cast: RefCell::new(None), shown: Cell::new(0) }
     }
 
     /// A line of what the running scenario has seen.
@@ -44,17 +47,24 @@ impl Scene {
     /// The agents, ready; installs them if they are not there.
     pub(crate) fn agents(&self) -> Result<[Agent; 2]> {
         let mut installation = self.installation.borrow_mut();
-        if let Some(there) = &*installation {
-            return there.wait(&self.cluster);
-        }
-        installation.insert(Installation::apply(&self.cluster.kubectl)?).wait(&self.cluster)
+        let there = match installation.take() {
+            Some(there) => there.again(&self.cluster.kubectl)?,
+            None => Installation::apply(&self.cluster.kubectl)?,
+        };
+        installation.insert(there).wait(&self.cluster)
     }
 
-    /// Another guard of the same installation takes the place of the first, which must not remove anything any more.
-    pub(crate) fn replace(&self, installation: Installation) {
-        if let Some(former) = self.installation.borrow_mut().replace(installation) {
-            former.forget();
-        }
+    /// Applies the manifests again, and does not wait.
+    pub(crate) fn reinstall(&self) -> Result<()> {
+        let mut installation = self.installation.borrow_mut();
+        let Some(there) = installation.take() else { bail!("it was never installed") };
+        *installation = Some(there.again(&self.cluster.kubectl)?);
+        Ok(())
+    }
+
+    /// After a failure: what comes next begins with a cast of its own.
+    pub(crate) fn clear(&self) {
+        self.cast.take();
     }
 
     /// Takes the installation out, for a scenario that removes it.
@@ -65,14 +75,13 @@ impl Scene {
     }
 
     /// The cast, enrolled and mirrored.
-    pub(crate) fn cast(&self) -> Result<&Cast> {
+    pub(crate) fn cast(&self) -> Result<Rc<Cast>> {
         self.agents()?;
-        if let Some(cast) = self.cast.get() {
-            cast.on_stage(&self.cluster)?;
-            return Ok(cast);
-        }
-        let cast = Cast::start(&self.cluster)?;
-        let cast = self.cast.get_or_init(|| cast);
+        let there = self.cast.borrow().clone();
+        let cast = match there {
+            Some(cast) => cast,
+            None => Rc::clone(self.cast.borrow_mut().insert(Rc::new(Cast::start(&self.cluster)?))),
+        };
         cast.on_stage(&self.cluster)?;
         Ok(cast)
     }

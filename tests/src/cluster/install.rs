@@ -45,9 +45,13 @@ impl Installation {
         agents::ready(cluster)
     }
 
-    /// Leaves it to another guard.
-    pub fn forget(self) {
-        self.claim.release();
+    /// Applies the manifests once more: what is missing comes back, nothing else changes.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub fn again(self, kubectl: &Kubectl) -> Result<Self> {
+        kubectl.run(&["apply", "-k", &self.folder])?;
+        Ok(self)
     }
 
     /// `kubectl delete -k`, and a look whether the cluster has nothing of it any more.
@@ -82,8 +86,8 @@ fn has_istio(kubectl: &Kubectl) -> bool {
 /// # Errors
 /// When they stay.
 pub fn remove_agents(kubectl: &Kubectl) -> Result<()> {
-    kubectl.run(&["delete", "daemonset", "understudy", "-n", agents::NAMESPACE, "--timeout=180s"])?;
-    let words = ["wait", "pod", "-n", agents::NAMESPACE, "-l", agents::SELECTOR, "--for=delete", "--timeout=180s"];
+    let words =
+        ["delete", "daemonset", "understudy", "-n", agents::NAMESPACE, "--cascade=foreground", "--timeout=180s"];
     kubectl.run(&words)?;
     ensure!(agents::all(kubectl)?.is_empty(), "agents are left");
     Ok(())

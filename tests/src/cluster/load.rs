@@ -19,6 +19,7 @@ pub struct Load {
     pod: String,
     pid: u32,
     file: String,
+    runs: bool,
     /// Part of the path that only this load's requests have.
     pub tag: String,
 }
@@ -79,7 +80,15 @@ impl Load {
              'http://{host}/status/200?{tag}[1-1000000]' </dev/null >/dev/null 2>{file} & echo $!"
         );
         let pid = kubectl.exec(namespace, pod, &["sh", "-c", &script])?.trim().parse()?;
-        Ok(Self { kubectl: kubectl.clone(), namespace: namespace.to_owned(), pod: pod.to_owned(), pid, file, tag })
+        Ok(Self {
+            kubectl: kubectl.clone(),
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            pid,
+            file,
+            runs: true,
+            tag,
+        })
     }
 
     fn sh(&self, script: &str) -> Result<String> {
@@ -103,7 +112,8 @@ impl Load {
     ///
     /// # Errors
     /// When it does not run any more, or has not sent anything.
-    pub fn stop(self) -> Result<Tally> {
+    pub fn stop(mut self) -> Result<Tally> {
+        self.runs = false;
         self.sh(&format!("kill {}", self.pid)).context("the load has ended before its time")?;
         let tally = self.tally()?;
         ensure!(tally.answered + tally.failures() > 0, "the load has sent nothing");
@@ -113,8 +123,10 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // It may have been stopped; the pod may be gone.
-        let _ = self.sh(&format!("kill {} 2>/dev/null", self.pid));
+        if self.runs {
+            // The pod may be gone, and the load with it.
+            let _ = self.sh(&format!("kill {} 2>/dev/null", self.pid));
+        }
     }
 }
 
