@@ -22,17 +22,16 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         let start = Instant::now();
         let downloads =
             [Download::start(kubectl, NAMESPACE, NEAR, HOST)?, Download::start(kubectl, NAMESPACE, FAR, HOST)?];
+        for download in &downloads {
+            ensure!(download.is_captured()?, "the download was not captured: it proves nothing");
+        }
         kubectl.run(&["rollout", "restart", "-n", agents::NAMESPACE, "daemonset/understudy"])?;
         kubectl.run(&["rollout", "status", "-n", agents::NAMESPACE, "daemonset/understudy", "--timeout=180s"])?;
         let now = agents::ready(cluster)?;
         ensure!(now.iter().zip(&agents).all(|(now, old)| now.uid != old.uid), "not every agent is a new one");
         agents = now;
         let took = start.elapsed();
-        for download in downloads {
-            let tag = download.tag.clone();
-            download.whole()?;
-            ensure!(cast.shadows(&tag)?.len() == 1, "the download was not captured: it proves nothing");
-        }
+        downloads.into_iter().try_for_each(Download::whole)?;
         cast.on_stage(cluster)?;
         scene.show(format!(
             "upgrade {cycle}: {:.0} s, a captured download of 20 s on each node: whole",

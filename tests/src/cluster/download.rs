@@ -9,6 +9,8 @@ use crate::wait;
 
 /// Seconds that it takes, and bytes that it brings.
 const SECONDS: u64 = 20;
+/// Ports that nobody takes by chance: those come from 32768 on.
+const PORTS: usize = 21_000;
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// A download under way.
@@ -18,6 +20,8 @@ pub struct Download {
     namespace: String,
     pod: String,
     file: String,
+    /// Its own port at the pod's end, so that it can be told from others.
+    port: usize,
     /// Part of the path that only this request has.
     pub tag: String,
 }
@@ -30,11 +34,13 @@ impl Download {
     pub fn start(kubectl: &Kubectl, namespace: &str, pod: &str, host: &str) -> Result<Self> {
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (tag, file) = (format!("download-{number}"), format!("/tmp/download-{number}"));
+        let port = PORTS + number;
         let script = format!(
-            "curl -s -N -o {file}.body --max-time 90 -w '%{{stderr}}%{{http_code}} %{{exitcode}} %{{size_download}}\\n' \
+            "curl -s -N -o {file}.body --local-port {port} --max-time 90 -w '%{{stderr}}%{{http_code}} %{{exitcode}} %{{size_download}}\\n' \
              'http://{host}/drip?duration={SECONDS}&numbytes={SECONDS}&delay=0&tag={tag}' </dev/null >/dev/null 2>{file} &"
         );
-        let this = Self { kubectl: kubectl.clone(), namespace: namespace.to_owned(), pod: pod.to_owned(), file, tag };
+        let this =
+            Self { kubectl: kubectl.clone(), namespace: namespace.to_owned(), pod: pod.to_owned(), file, port, tag };
         this.sh(&script)?;
         let begun = format!("[ -s {}.body ] && echo yes; true", this.file);
         wait::until("the download has begun", || Ok((this.sh(&begun)?.trim() == "yes").then_some(())))?;
@@ -43,6 +49,20 @@ impl Download {
 
     fn sh(&self, script: &str) -> Result<String> {
         self.kubectl.exec(&self.namespace, &self.pod, &["sh", "-c", script])
+    }
+
+    /// True if it goes to a listener in its pod, whatever the client believes.
+    ///
+    /// # Errors
+    /// When the pod cannot be asked.
+    pub fn is_captured(&self) -> Result<bool> {
+        let table = self.sh("cat /proc/net/tcp")?;
+        let (port, loopback) = (format!(":{:04X}", self.port), "0100007F:");
+        Ok(table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            let local = words.next().is_some_and(|local| local.ends_with(&port));
+            local && words.next().is_some_and(|remote| remote.starts_with(loopback))
+        }))
     }
 
     /// True if it has ended.
