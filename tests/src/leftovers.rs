@@ -1,4 +1,4 @@
-//! What must be undone whatever happens: process groups, network namespaces, mounts.
+//! What must be undone whatever happens: process groups, network namespaces, mounts, and what takes a command.
 //!
 //! Every guard of the lab puts its thing here while it lives. At SIGINT and SIGTERM all of them are undone, newest first, and the
 //! process ends; after a SIGKILL the next process finds them by their names.
@@ -24,7 +24,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{needs, owner};
+use crate::{cluster::namespace, needs, owner};
 
 /// Something that outlives its maker unless it is undone.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(crate) enum Thing {
     Group(Pid),
     Netns(String),
     Mount(PathBuf),
+    Command(Command),
 }
 
 impl Thing {
@@ -44,6 +45,7 @@ impl Thing {
             Self::Mount(path) => {
                 let _ = umount2(&path, MntFlags::MNT_DETACH);
             }
+            Self::Command(command) => namespace::undo(command),
         }
     }
 }
@@ -58,7 +60,7 @@ static TAKEN: Mutex<Option<mpsc::Sender<()>>> = Mutex::new(None);
 
 /// Undoes its thing when dropped.
 #[derive(Debug)]
-pub(crate) struct Claim(u64);
+pub struct Claim(u64);
 
 impl Claim {
     /// The thing was undone in another way.
@@ -113,7 +115,7 @@ fn undo_at(mut signals: Signals) {
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
         let things = std::mem::take(&mut live.things);
         if !things.is_empty() {
-            eprintln!("\ninterrupted: removing {} processes, namespaces and mounts of the lab", things.len());
+            eprintln!("\ninterrupted: undoing {} things: processes, namespaces, mounts", things.len());
         }
         things.into_values().rev().for_each(Thing::undo);
         std::process::exit(128 + signal);

@@ -5,6 +5,8 @@
 //! It never touches the root network namespace: every link, route and rule lives inside namespaces whose names begin with
 //! [`PREFIX`], and the node has no default route, so that a packet nobody answers dies there.
 //!
+//! [`cluster`] is the same for a real cluster.
+//!
 //! What a process makes is removed when its guard is dropped, on a panic, at SIGINT and SIGTERM ([`leftovers::install`]), and,
 //! if it was killed, by the next process that makes a world.
 
@@ -14,6 +16,7 @@ pub mod agent;
 mod cases;
 pub mod cgroups;
 pub mod client;
+pub mod cluster;
 pub mod cluster_ip;
 pub mod curl;
 pub mod fault_matrix;

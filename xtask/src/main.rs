@@ -1,4 +1,4 @@
-//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `image`, `ci`.
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `image`, `e2e`, `ci`.
 //!
 //! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
 //! the package managers do.
@@ -11,6 +11,7 @@ mod build_ebpf;
 mod cargo;
 mod ci;
 mod demo;
+mod e2e;
 mod fuzz;
 mod image;
 mod run;
@@ -40,6 +41,8 @@ enum Verb {
     Fuzz(fuzz::Options),
     /// A container image of the static binary alone, as an archive; it needs no container engine.
     Image(image::Options),
+    /// The scenarios of the DaemonSet on a real cluster: kind's, or one behind a kubeconfig.
+    E2e(e2e::Options),
     /// What continuous integration runs: format, lints, tests.
     Ci,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Soak(options) => soak::soak(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Image(options) => image::image(&options),
+        Verb::E2e(options) => e2e::e2e(&options),
         Verb::Ci => ci::ci(),
     };
     done.unwrap_or_else(|error| {

@@ -20,13 +20,16 @@ mod reference;
 
 use reference::Reference;
 
+/// What the manifests name.
+const DEFAULT_TAG: &str = concat!("understudy:", env!("CARGO_PKG_VERSION"));
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Architecture of the nodes, more than once for more; this machine's if none is named
     #[arg(long, value_enum)]
     arch: Vec<Arch>,
     /// Name of the image
-    #[arg(long, value_name = "NAME:TAG", default_value = concat!("understudy:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "NAME:TAG", default_value = DEFAULT_TAG)]
     tag: Reference,
     /// Where to write it, if there is one architecture; else target/image/understudy-ARCH.tar
     #[arg(long, value_name = "FILE")]
@@ -67,6 +70,12 @@ impl Arch {
     }
 }
 
+/// The image for this machine, built as it is shipped; returns its archive.
+pub(crate) fn own() -> Result<PathBuf> {
+    let tag = DEFAULT_TAG.parse().map_err(anyhow::Error::msg)?;
+    make(Arch::own()?, &tag, "release", None)
+}
+
 pub(crate) fn image(options: &Options) -> Result<ExitCode> {
     let arches = if options.arch.is_empty() { vec![Arch::own()?] } else { options.arch.clone() };
     ensure!(
@@ -75,22 +84,27 @@ pub(crate) fn image(options: &Options) -> Result<ExitCode> {
         arches.len()
     );
     for arch in arches {
-        let binary = binary::build(arch, &options.profile)?;
-        let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-        let archive = archive::archive(&options.tag, arch.name(), &bytes)?;
-        let default = || cargo::target().join("image").join(format!("understudy-{}.tar", arch.name()));
-        let file = options.output.clone().unwrap_or_else(default);
-        write(&file, &archive)?;
-        println!(
-            "{}: {} for {}; binary {:.1} MB, archive {:.1} MB",
-            file.display(),
-            options.tag,
-            arch.name(),
-            megabytes(&bytes),
-            megabytes(&archive)
-        );
+        make(arch, &options.tag, &options.profile, options.output.clone())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn make(arch: Arch, tag: &Reference, profile: &str, output: Option<PathBuf>) -> Result<PathBuf> {
+    let binary = binary::build(arch, profile)?;
+    let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let archive = archive::archive(tag, arch.name(), &bytes)?;
+    let default = || cargo::target().join("image").join(format!("understudy-{}.tar", arch.name()));
+    let file = output.unwrap_or_else(default);
+    write(&file, &archive)?;
+    println!(
+        "{}: {} for {}; binary {:.1} MB, archive {:.1} MB",
+        file.display(),
+        tag,
+        arch.name(),
+        megabytes(&bytes),
+        megabytes(&archive)
+    );
+    Ok(file)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
