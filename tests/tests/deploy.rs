@@ -188,7 +188,7 @@ fn the_agent_may_do_what_it_does_and_no_more() -> Result<()> {
         "ClusterRole/understudy destinationrules.networking.istio.io: get list watch",
         "ClusterRole/understudy destinationrules/status.networking.istio.io: patch",
         "ClusterRole/understudy endpointslices.discovery.k8s.io: get list watch",
-        "ClusterRole/understudy events.: create patch",
+        "ClusterRole/understudy events.events.k8s.io: create patch",
         "ClusterRole/understudy namespaces.: get list watch",
         "ClusterRole/understudy pods.: get list watch",
         "ClusterRole/understudy services.: get list watch",
