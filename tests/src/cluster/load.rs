@@ -31,6 +31,8 @@ pub struct Tally {
     pub answered: usize,
     /// Whatever else happened, and how often.
     pub failed: BTreeMap<String, usize>,
+    /// Which requests those were, counted from 1.
+    pub at: Vec<usize>,
     /// The longest of all, seconds.
     pub slowest: f64,
 }
@@ -51,6 +53,7 @@ impl Tally {
             self.answered += 1;
         } else {
             let why = words.next().unwrap_or_default();
+            self.at.push(self.answered + self.failures() + 1);
             *self.failed.entry(format!("status {code}, curl {exit} {why}").trim_end().to_owned()).or_default() += 1;
         }
         Ok(())
@@ -61,7 +64,8 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (failed, slowest) = (self.failures(), self.slowest * 1000.0);
         write!(f, "{} new connections answered, {failed} failed, slowest {slowest:.0} ms", self.answered)?;
-        self.failed.iter().try_for_each(|(why, times)| write!(f, "; {times} × {why}"))
+        self.failed.iter().try_for_each(|(why, times)| write!(f, "; {times} × {why}"))?;
+        if self.at.is_empty() { Ok(()) } else { write!(f, "; requests {:?}", self.at) }
     }
 }
 
@@ -141,6 +145,7 @@ mod tests {
             tally.add(line).unwrap();
         }
         assert_eq!((tally.answered, tally.failures()), (2, 3));
+        assert_eq!(tally.at, [3, 4, 5]);
         assert!(tally.to_string().contains("slowest 1500 ms"), "{tally}");
         assert!(tally.to_string().contains("1 × status 000, curl 7 Failed to connect"), "{tally}");
         assert!(tally.add("curl: (3) bad URL").is_err());
