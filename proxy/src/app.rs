@@ -6,6 +6,7 @@
 
 mod control_loop;
 mod drain;
+mod shown;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -40,8 +41,16 @@ use crate::{
 /// How long the cluster may take to hear our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What `/config_dump` shows; the control loop writes it, the admin pages read it.
-type Dump = Arc<Mutex<Value>>;
+/// What the admin pages show of the control loop, which writes it.
+#[derive(Debug, Default)]
+struct Shown {
+    /// `/config_dump`.
+    dump: Value,
+    /// `/status`.
+    status: Value,
+}
+
+type Dump = Arc<Mutex<Shown>>;
 
 /// Runs until a signal ends it.
 ///
@@ -123,12 +132,16 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
 
     let readiness = Readiness::new();
     let dump = Dump::default();
-    let shown = Arc::clone(&dump);
+    let page = |of: fn(&Shown) -> Value| {
+        let shown = Arc::clone(&dump);
+        Arc::new(move || of(&shown.lock().unwrap_or_else(PoisonError::into_inner)))
+    };
     let view = View {
         metrics: Arc::clone(&metrics),
         readiness: readiness.clone(),
         log_level: telemetry.level(),
-        config_dump: Arc::new(move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        status: page(|shown| shown.status.clone()),
+        config_dump: page(|shown| shown.dump.clone()),
     };
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
@@ -138,7 +151,7 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     if let (SourceSettings::Cluster(cluster), Some(client)) = (&settings.control.source, client) {
         let (verdicts, heard) = watch::channel(Arc::default());
         reporter = Some(tokio::task::spawn_local(report::run(client, identity(cluster), heard)));
-        control = control.on_node(Early::watch(&cluster.netns_dir), verdicts);
+        control = control.on_node(&cluster.node, Early::watch(&cluster.netns_dir), verdicts);
     }
     tokio::task::spawn_local(async move {
         if let Err(error) = admin.serve(view).await {

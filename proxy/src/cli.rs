@@ -43,6 +43,8 @@ pub enum Command {
     Node(Box<NodeArgs>),
     /// Validate manifests and say what is wrong with them; exits 0 if only warnings are left
     Check(CheckArgs),
+    /// How the agent of this machine stands, or every agent of a cluster; exits 0 if all are ready
+    Status(StatusArgs),
     /// Say what this machine lacks to capture, and the remedy
     Doctor(DoctorArgs),
     /// Remove every pin and leftover of any version; harmless if there is none
@@ -88,6 +90,23 @@ pub struct DoctorArgs {
     /// The SO_MARK that `run` will be given, VALUE/MASK
     #[arg(long, value_name = "MARK", default_value_t = Mark::default(), env = "UNDERSTUDY_MARK", help_heading = "Capture")]
     pub mark: Mark,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The agent's admin address
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15000", env = "UNDERSTUDY_ADMIN_ADDR")]
+    pub admin_addr: SocketAddr,
+    /// Ask every agent of the cluster, through the API server
+    #[arg(long, env = "UNDERSTUDY_ALL_NODES", value_parser = BoolishValueParser::new())]
+    pub all_nodes: bool,
+    /// Which cluster [default: as kubectl finds it]
+    #[arg(long, value_name = "PATH", requires = "all_nodes", env = "UNDERSTUDY_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// All that the agents say
+    #[arg(long, env = "UNDERSTUDY_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
 }
 
 /// Arguments of `check`.

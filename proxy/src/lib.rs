@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod settings;
 pub mod shadow;
 mod sync;
+pub mod status;
 pub mod under_way;
 pub mod upstream;
 pub mod worker;

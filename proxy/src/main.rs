@@ -14,6 +14,7 @@ use understudy::{
     commands,
     observe::telemetry::{Telemetry, TelemetryError},
     settings::{Invocation, Task},
+    status,
 };
 
 /// What a burst took is the machine's again within ten seconds, also if nothing happens any more: jemalloc gives back what is free by a thread of
@@ -75,6 +76,11 @@ fn perform(task: Task, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
     match task {
         Task::Run(settings) => app::run(*settings, telemetry)?,
         Task::Check(settings) => return Ok(verdict(commands::check(&settings, &mut stdout())?)),
+        Task::Status { whom, json } => {
+            let (text, ready) = status::show(&whom, json)?;
+            stdout().write_all(text.as_bytes())?;
+            return Ok(verdict(ready));
+        }
         Task::Doctor(settings) => return Ok(verdict(commands::doctor(&settings, &mut stdout())?)),
         Task::Cleanup(settings) => commands::cleanup(&settings, &mut stdout())?,
     }

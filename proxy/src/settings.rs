@@ -22,6 +22,7 @@ use crate::{
     net::Mark,
     patience::Limits,
     route::{HeaderOps, ShadowSettings},
+    status::Whom,
 };
 
 /// A process on somebody's machine is looked at from there.
@@ -66,6 +67,13 @@ pub enum Task {
     Run(Box<Settings>),
     /// `understudy check`
     Check(ControlSettings),
+    /// `understudy status`
+    Status {
+        /// Who is asked.
+        whom: Whom,
+        /// For programs.
+        json: bool,
+    },
     /// `understudy doctor`
     Doctor(DoctorSettings),
     /// `understudy cleanup`
@@ -297,6 +305,13 @@ impl Invocation {
                 cluster_domain: arguments.cluster_domain.into(),
                 shadow: ShadowSettings::default(),
             }),
+            Command::Status(arguments) => Task::Status {
+                whom: match arguments.all_nodes {
+                    true => Whom::AllNodes { kubeconfig: arguments.kubeconfig },
+                    false => Whom::Here(arguments.admin_addr),
+                },
+                json: arguments.json,
+            },
             Command::Doctor(arguments) => {
                 Task::Doctor(DoctorSettings { machine: machine(arguments.machine), mark: arguments.mark })
             }

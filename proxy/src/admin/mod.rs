@@ -8,6 +8,7 @@
 //! | `/` | an index | an index |
 //! | `/metrics` | yes | yes |
 //! | `/livez`, `/readyz` | yes | yes |
+//! | `/status` | yes | yes |
 //! | `/config_dump` | yes | no |
 //! | `/log-level` | GET, PUT | no |
 
@@ -34,6 +35,8 @@ pub struct View {
     pub readiness: Readiness,
     /// For `/log-level`.
     pub log_level: LogLevel,
+    /// For `/status`, which adds whether it is ready; called likewise.
+    pub status: Arc<dyn Fn() -> Value + Send + Sync>,
     /// For `/config_dump`; called at each request, on the control thread.
     pub config_dump: Arc<dyn Fn() -> Value + Send + Sync>,
 }

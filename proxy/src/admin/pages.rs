@@ -8,6 +8,8 @@ use http::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 
+use serde_json::Value;
+
 use super::View;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -19,6 +21,7 @@ const MAX_BODY: usize = 1024;
 const PROBES: &str = "/metrics       counters, gauges and histograms with exemplars, OpenMetrics text
 /livez         200 while the process answers
 /readyz        200 if it captures as configured, else 503 and what is missing
+/status        how it stands: configuration, enrolment, what is wrong, JSON
 ";
 const ADMIN: &str = "/config_dump   the configuration in force, JSON
 /log-level     GET: what is logged; PUT: change it, as in curl -X PUT -d debug
@@ -40,6 +43,7 @@ pub(super) async fn answer(side: Side, view: &View, request: Request<Incoming>) 
         "/metrics" => read(&request, || page(StatusCode::OK, OPEN_METRICS, view.metrics.render())),
         "/livez" => read(&request, || text(StatusCode::OK, "alive\n".into())),
         "/readyz" => read(&request, || readyz(view)),
+        "/status" => read(&request, || page(StatusCode::OK, JSON, format!("{:#}\n", status(view)))),
         "/config_dump" if admin => {
             read(&request, || page(StatusCode::OK, JSON, format!("{:#}\n", (view.config_dump)())))
         }
@@ -53,6 +57,17 @@ pub(super) async fn answer(side: Side, view: &View, request: Request<Incoming>) 
 fn index(side: Side) -> String {
     let version = env!("CARGO_PKG_VERSION");
     format!("understudy {version}\n\n{PROBES}{}", if side == Side::Admin { ADMIN } else { "" })
+}
+
+fn status(view: &View) -> Value {
+    let mut status = (view.status)();
+    if let Value::Object(fields) = &mut status {
+        let missing = view.readiness.missing();
+        fields.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+        fields.insert("ready".into(), missing.is_empty().into());
+        fields.insert("missing".into(), missing.into());
+    }
+    status
 }
 
 fn readyz(view: &View) -> Answer {

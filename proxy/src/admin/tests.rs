@@ -30,6 +30,7 @@ fn served<F: Future<Output = ()>>(paused: bool, scenario: impl FnOnce(World) -> 
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::new(),
         log_level: detached_level("info"),
+        status: Arc::new(|| json!({"generation": 3})),
         config_dump: Arc::new(|| json!({"generation": 3})),
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().start_paused(paused).build().unwrap();
@@ -82,6 +83,10 @@ fn both_addresses_show_metrics_probes_and_an_index() {
 #[test]
 fn the_metrics_address_shows_no_configuration_and_takes_no_orders() {
     served(false, |world| async move {
+        for address in [world.admin, world.metrics] {
+            let (status, answer) = get(address, "/status").await;
+            assert!(status == 200 && answer.contains("\"ready\": true"), "{answer}");
+        }
         let (status, answer) = get(world.admin, "/config_dump").await;
         assert!(status == 200 && answer.contains("\"generation\": 3"), "{answer}");
         assert_eq!(get(world.metrics, "/config_dump").await.0, 404);

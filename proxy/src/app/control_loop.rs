@@ -13,7 +13,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::Dump;
+use super::{Dump, Shown, shown};
 use crate::{
     admin::{Condition, Readiness},
     capture::{Capture, SyncReport},
@@ -53,6 +53,10 @@ pub(super) struct ControlLoop {
     /// A configuration is in force. (What a cluster has not said yet is not.)
     begun: bool,
     announced: HashSet<Diagnostic>,
+    /// What keeps the source from hearing.
+    problems: Vec<String>,
+    /// Name of the node, of a cluster.
+    node: Option<Arc<str>>,
     /// For pods that a cluster has told us of, and that are about to begin.
     early: Option<Early>,
     /// For the cluster's users.
@@ -81,14 +85,16 @@ impl ControlLoop {
             dump,
             begun: false,
             announced: HashSet::new(),
+            problems: Vec::new(),
+            node: None,
             early: None,
             verdicts: None,
         }
     }
 
     /// The same for a node of a cluster: pods are looked for as they begin, and verdicts about objects go there.
-    pub(super) fn on_node(self, early: Early, verdicts: watch::Sender<Arc<Verdicts>>) -> Self {
-        Self { early: Some(early), verdicts: Some(verdicts), ..self }
+    pub(super) fn on_node(self, node: &Arc<str>, early: Early, verdicts: watch::Sender<Arc<Verdicts>>) -> Self {
+        Self { node: Some(Arc::clone(node)), early: Some(early), verdicts: Some(verdicts), ..self }
     }
 
     /// Puts the first configuration in force and follows its changes. Never ends by itself.
@@ -142,8 +148,12 @@ impl ControlLoop {
     }
 
     /// Whether we would hear of a change.
-    fn listen_to(&self, source: &Source) {
+    fn listen_to(&mut self, source: &Source) {
         let problems = source.problems();
+        if self.problems != problems {
+            self.problems = problems.iter().map(|problem| (*problem).to_owned()).collect();
+            self.show();
+        }
         self.metrics.source_connected.set(i64::from(problems.is_empty()));
         if !self.begun {
             let why = if problems.is_empty() { "waiting for the Kubernetes API".into() } else { problems.join("; ") };
@@ -243,21 +253,10 @@ impl ControlLoop {
     }
 
     fn show(&self) {
-        let enrolment: Vec<_> = self
-            .enrolment
-            .status()
-            .load()
-            .iter()
-            .map(|pod| {
-                let name = format!("{}/{}", pod.namespace, pod.name);
-                match &pod.state {
-                    Ok(cookie) => json!({ "pod": name, "enrolled": true, "cookie": cookie.0 }),
-                    Err(reason) => json!({ "pod": name, "enrolled": false, "reason": reason }),
-                }
-            })
-            .collect();
-        let shown = json!({ "configuration": Configuration::of(&self.applied), "enrolment": enrolment });
-        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        let pods = self.enrolment.status().load_full();
+        let dump = json!({ "configuration": Configuration::of(&self.applied), "enrolment": shown::enrolment(&pods) });
+        let status = shown::status(self.node.as_deref(), &self.applied, &self.problems, &pods);
+        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = Shown { dump, status };
     }
 
     pub(super) fn into_parts(self) -> (Enrolment, Arc<Metrics>) {
