@@ -8,7 +8,9 @@ use super::Answer;
 
 /// A line for each agent, and below it what is wrong.
 pub(super) fn table(answers: &[Answer]) -> String {
-    let mut rows = vec![["NODE", "READY", "SOURCE", "GENERATION", "ENROLLED", "DESTINATIONS", "ERRORS", "WARNINGS"].map(str::to_owned)];
+    let mut rows = vec![
+        ["NODE", "READY", "SOURCE", "GENERATION", "ENROLLED", "DESTINATIONS", "ERRORS", "WARNINGS"].map(str::to_owned),
+    ];
     rows.extend(answers.iter().map(row));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<_> = (0..rows[0].len()).map(width).collect();
@@ -27,7 +29,16 @@ pub(super) fn table(answers: &[Answer]) -> String {
 
 fn row(answer: &Answer) -> [String; 8] {
     let Ok(status) = &answer.status else {
-        return [answer.name.clone(), "?".into(), "?".into(), "?".into(), "?".into(), "?".into(), "?".into(), "?".into()];
+        return [
+            answer.name.clone(),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+            "?".into(),
+        ];
     };
     let yes = |value: &Value, yes: &str, no: &str| if value == true { yes.to_owned() } else { no.to_owned() };
     let enrolment = &status["enrolment"];
@@ -48,8 +59,11 @@ fn wrong(answer: &Answer) -> Vec<String> {
         Ok(status) => status,
         Err(reason) => return vec![reason.clone()],
     };
-    let texts = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
-    let mut lines: Vec<_> = texts(&status["missing"]).into_iter().map(|missing| format!("not ready: {missing}")).collect();
+    let texts = |value: &Value| {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut lines: Vec<_> =
+        texts(&status["missing"]).into_iter().map(|missing| format!("not ready: {missing}")).collect();
     lines.extend(texts(&status["source"]["problems"]));
     for pod in status["enrolment"]["missing"].as_array().into_iter().flatten() {
         let text = |name: &str| pod[name].as_str().unwrap_or_default().to_owned();
