@@ -6,9 +6,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::listen::{Found, Heard};
 use crate::control::{
@@ -32,8 +34,8 @@ pub(super) enum State {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) state: State,
-    /// Why it cannot be watched now.
-    pub(super) problem: Option<String>,
+    /// Why it could not be watched, and when that was found.
+    problem: Option<(String, Instant)>,
     pub(super) objects: BTreeMap<Arc<str>, Kept>,
     /// A list that is not complete yet.
     listing: BTreeMap<Arc<str>, Kept>,
@@ -60,7 +62,17 @@ pub(super) enum Names {
     Service { namespace: Arc<str>, name: Arc<str>, selector: Arc<BTreeMap<String, String>> },
 }
 
+/// A watch that goes on where it was says nothing as long as nothing happens. One that cannot says so at every attempt, and between two of them
+/// are at most a pause and the time in which a connection is given up.
+const RECENT: Duration = Duration::from_secs(60);
+
 impl Known {
+    /// Why it cannot be watched now.
+    pub(super) fn problem(&self) -> Option<&str> {
+        let (problem, since) = self.problem.as_ref()?;
+        (self.state == State::Asked || since.elapsed() < RECENT).then_some(problem)
+    }
+
     /// Takes in what was heard; true if it may change what is in force.
     pub(super) fn hear(&mut self, heard: Heard, cluster_domain: &str) -> bool {
         match heard {
@@ -88,7 +100,7 @@ impl Known {
                 *self = Self { state: State::Absent, ..Self::default() };
                 return changed;
             }
-            Heard::Failed(problem) => self.problem = Some(problem),
+            Heard::Failed(problem) => self.problem = Some((problem, Instant::now())),
         }
         false
     }

@@ -169,8 +169,7 @@ impl KubeSource {
     /// What keeps us from hearing, each once; empty if all is well.
     #[must_use]
     pub fn problems(&self) -> Vec<&str> {
-        let mut problems: Vec<_> =
-            self.watches.values().filter_map(|watched| watched.known.problem.as_deref()).collect();
+        let mut problems: Vec<_> = self.watches.values().filter_map(|watched| watched.known.problem()).collect();
         problems.dedup();
         problems
     }
@@ -206,9 +205,9 @@ impl KubeSource {
             ),
             _ => {}
         }
-        let had_problem = watched.known.problem.is_some();
+        let had_problem = watched.known.problem().is_some();
         let changed = watched.known.hear(heard, &self.cluster_domain);
-        if had_problem && watched.known.problem.is_none() {
+        if had_problem && watched.known.problem().is_none() {
             tracing::info!("watching {watch} again");
             self.problems.clear();
         }
@@ -225,7 +224,7 @@ impl KubeSource {
         self.want();
         let now = Instant::now();
         let waiting = self.wanted.iter().filter_map(|watch| self.watches.get(watch)).filter(|watched| {
-            let late = self.complete && (watched.known.problem.is_some() || now >= watched.since + PATIENCE);
+            let late = self.complete && (watched.known.problem().is_some() || now >= watched.since + PATIENCE);
             watched.known.state == State::Asked && !late
         });
         // What comes, comes with a burst of its own; what does not is looked for again.

@@ -180,7 +180,6 @@ fn an_api_server_that_is_away_changes_nothing() {
         fake.refuse(None);
         let names = until(&mut source, "VirtualService mirror/httpbin", false).await;
         assert!(!names.is_empty());
-        // It is asked again by those watches that had something to ask.
         assert!(silent(&mut source).await);
         assert_eq!(source.problems(), Vec::<&str>::new());
     });
