@@ -13,11 +13,12 @@ use crate::scene::Scene;
 
 /// Fails if an end leaves a pin, a file, a hook or a listener, or costs a request.
 pub(crate) fn play(scene: &Scene) -> Result<()> {
-    once(scene, false)?;
+    let in_order = once(scene, false);
     if scene.reachable_nodes().is_ok() {
-        once(scene, true)?;
+        // What the one shows is not hidden by the other.
+        once(scene, true).with_context(|| format!("in good order: {in_order:?}"))?;
     }
-    Ok(())
+    in_order
 }
 
 /// Removes the installation, after an agent was killed if `dead`.
