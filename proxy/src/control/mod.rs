@@ -1,7 +1,7 @@
 //! From manifests to the table: `source` (where objects come from) → `manifest` (their text form) → `model` (source-neutral objects)
 //! → `validate` → `objects` (merge with the last good state) → `compile` → `store` (publishes).
 //!
-//! Comes in: files (later the Kubernetes API). Goes out: a [`crate::route::Table`], a [`plan::CapturePlan`], a list of pods to enrol, and
+//! Comes in: files, or the Kubernetes API. Goes out: a [`crate::route::Table`], a [`plan::CapturePlan`], a list of pods to enrol, and
 //! diagnostics. Never: sockets of pods, aya, half-applied configurations.
 
 pub mod compile;

@@ -27,7 +27,7 @@ pub type Verdicts = BTreeMap<Arc<str>, Verdict>;
 
 /// A verdict must stand for so long: endpoints come and go in every rollout.
 const SETTLED: Duration = Duration::from_secs(3);
-/// How often it is looked whether what was written still stands there.
+/// The next look if nothing changes before; a verdict that was written once is not looked at again, so it costs nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Who writes, and in whose name.

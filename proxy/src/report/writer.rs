@@ -20,7 +20,7 @@ use super::{Identity, Verdict, Verdicts};
 
 /// Type of our condition.
 const CONDITION: &str = "Effective";
-/// Istio's oldest version is the one that every Istio serves, whatever it stores.
+/// Kinds with their versions; the first that a cluster serves is as good as any, for they all mean the same.
 const VERSIONS: [(&str, &str, &str, &[&str]); 3] = [
     ("VirtualService", "networking.istio.io", "virtualservices", &["v1", "v1beta1", "v1alpha3"]),
     ("DestinationRule", "networking.istio.io", "destinationrules", &["v1", "v1beta1", "v1alpha3"]),

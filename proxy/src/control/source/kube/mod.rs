@@ -1,6 +1,6 @@
 //! The Kubernetes API as a source of manifests.
 //!
-//! Comes in: watches of what rules name, and no more (DESIGN of the API server's load: `wanted`). Goes out: a text for each object, under
+//! Comes in: watches of what rules name, and no more (`wanted` says why: the API server's load). Goes out: a text for each object, under
 //! its name, all of them, whenever one has changed: the same form that files have. Never: a part of the first snapshot; a removal that
 //! nobody told (an API server that does not answer changes nothing); what an object means.
 //!
