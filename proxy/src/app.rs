@@ -6,6 +6,7 @@
 
 mod control_loop;
 mod drain;
+mod hooks;
 mod shown;
 
 use std::{
@@ -20,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     accept::Dispatcher,
-    admin::{AdminServer, Readiness, View},
-    capture::{Capture, CaptureOptions},
+    admin::{AdminServer, Condition, Readiness, View},
+    capture::CaptureOptions,
     control::{
         self, Controller, Rejected, Store,
         source::{Source, file::FileSource, kube},
@@ -52,6 +53,23 @@ struct Shown {
 
 type Dump = Arc<Mutex<Shown>>;
 
+/// What must hold for `/readyz`. All of them are named before anybody can ask.
+struct Conditions {
+    hooks: Condition,
+    configuration: Condition,
+    pods: Condition,
+}
+
+impl Conditions {
+    fn name(readiness: &Readiness) -> Self {
+        Self {
+            hooks: readiness.condition("hooks attached"),
+            configuration: readiness.condition("first configuration in force"),
+            pods: readiness.condition("every enrolled pod listens"),
+        }
+    }
+}
+
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -62,7 +80,7 @@ pub fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
 }
 
 async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
-    let signals = drain::Signals::listen()?;
+    let mut signals = drain::Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
     process::register(&metrics);
     telemetry.register(&metrics);
@@ -84,8 +102,41 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let log = AccessLog::open(&settings.access_log)?;
     log.register(&metrics);
 
-    let capture = Arc::new(Capture::start(&capture_options(&settings.capture))?);
-    tracing::info!(cgroup = %capture.root().path().display(), "hooks attached");
+    let readiness = Readiness::new();
+    let conditions = Conditions::name(&readiness);
+    let node = match &settings.control.source {
+        SourceSettings::Files(_) => None,
+        SourceSettings::Cluster(cluster) => Some(&cluster.node),
+    };
+    let dump = Dump::default();
+    dump.lock().unwrap_or_else(PoisonError::into_inner).status =
+        shown::status(node.map(|node| &**node), &applied, &[], &[], &[]);
+    let page = |of: fn(&Shown) -> Value| {
+        let shown = Arc::clone(&dump);
+        Arc::new(move || of(&shown.lock().unwrap_or_else(PoisonError::into_inner)))
+    };
+    let view = View {
+        metrics: Arc::clone(&metrics),
+        readiness,
+        log_level: telemetry.level(),
+        status: page(|shown| shown.status.clone()),
+        config_dump: page(|shown| shown.dump.clone()),
+    };
+    tokio::task::spawn_local(async move {
+        if let Err(error) = admin.serve(view).await {
+            tracing::error!(%error, "the admin pages have ended");
+        }
+    });
+
+    let options = capture_options(&settings.capture);
+    let capture = match node {
+        None => hooks::attach(&options)?,
+        Some(_) => match hooks::attach_when_possible(&options, &conditions.hooks, &mut signals).await {
+            Some(capture) => capture,
+            None => return Ok(()),
+        },
+    };
+    let capture = Arc::new(capture);
     let stop = CancellationToken::new();
     if let Some(events) = capture.events() {
         let stop = stop.clone();
@@ -130,36 +181,17 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let hook = Arc::clone(&capture);
     let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));
 
-    let readiness = Readiness::new();
-    let dump = Dump::default();
-    let page = |of: fn(&Shown) -> Value| {
-        let shown = Arc::clone(&dump);
-        Arc::new(move || of(&shown.lock().unwrap_or_else(PoisonError::into_inner)))
-    };
-    let view = View {
-        metrics: Arc::clone(&metrics),
-        readiness: readiness.clone(),
-        log_level: telemetry.level(),
-        status: page(|shown| shown.status.clone()),
-        config_dump: page(|shown| shown.dump.clone()),
-    };
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
     let mut control =
-        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump);
+        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, conditions, dump);
     let mut reporter = None;
     if let (SourceSettings::Cluster(cluster), Some(client)) = (&settings.control.source, client) {
         let (verdicts, heard) = watch::channel(Arc::default());
         reporter = Some(tokio::task::spawn_local(report::run(client, identity(cluster), heard)));
         control = control.on_node(&cluster.node, Early::watch(&cluster.netns_dir), verdicts);
     }
-    tokio::task::spawn_local(async move {
-        if let Err(error) = admin.serve(view).await {
-            tracing::error!(%error, "the admin pages have ended");
-        }
-    });
 
-    let mut signals = signals;
     tokio::select! {
         () = control.run(source, settings.enrol.reconcile_interval) => {}
         () = signals.first() => {}

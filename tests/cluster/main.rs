@@ -4,6 +4,7 @@
 //! summary, and the exit code. Everything that a run makes is removed at its end, also after a failure and at Ctrl-C.
 
 mod api_server;
+mod bad_node;
 mod churn;
 mod crash;
 mod enrolment;
@@ -12,6 +13,7 @@ mod late;
 mod neighbours;
 mod privileges;
 mod probes;
+mod readme;
 mod reused_address;
 mod scene;
 mod task;
@@ -19,12 +21,12 @@ mod uninstall;
 mod upgrade;
 mod wrong_rule;
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Instant};
+use std::{io::Write as _, process::ExitCode, time::Instant};
 
 use anyhow::{Result, bail};
 use clap::Parser;
 use integration::{
-    cluster::{Cluster, Kubectl, agents, kind},
+    cluster::{Cluster, Kubectl, Options, agents, kind},
     leftovers, needs,
 };
 
@@ -33,28 +35,9 @@ use scene::{NotHere, Scene};
 /// Scenarios on a real cluster of two nodes.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask e2e")]
-struct Options {
-    /// The cluster; without it kind's cluster of the name in KIND_CLUSTER_NAME, made if it is not there
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Name of the kind cluster
-    #[arg(long, env = "KIND_CLUSTER_NAME", value_name = "NAME")]
-    kind: Option<String>,
-    /// Our image, to be put into kind's nodes; other clusters must have it
-    #[arg(long, value_name = "ARCHIVE")]
-    image: PathBuf,
-    /// httpbin [default: httpbin:local if all nodes have it, else the public one]
-    #[arg(long, value_name = "NAME")]
-    httpbin_image: Option<String>,
-    /// curl and a shell [default: client:local if all nodes have it, else a public one]
-    #[arg(long, value_name = "NAME")]
-    client_image: Option<String>,
-    /// Only say which scenarios there are
-    #[arg(long)]
-    list: bool,
-    /// Only these, in the order of the list
-    #[arg(value_name = "SCENARIO")]
-    scenarios: Vec<String>,
+struct Program {
+    #[command(flatten)]
+    options: Options,
 }
 
 struct Scenario {
@@ -72,6 +55,7 @@ const SCENARIOS: &[Scenario] = &[
         about: "T52: the capabilities it asks for, and no other right",
         play: privileges::play,
     },
+    Scenario { name: "readme", about: "README's section on Kubernetes, command by command", play: readme::play },
     Scenario { name: "task", about: "the mirroring task word for word, then in every placement", play: task::play },
     Scenario { name: "enrolment", about: "T01, T02, T03, T06: labels come and go under load", play: enrolment::play },
     Scenario {
@@ -80,6 +64,7 @@ const SCENARIOS: &[Scenario] = &[
         play: reused_address::play,
     },
     Scenario { name: "wrong-rule", about: "a condition and an event; the good rule goes on", play: wrong_rule::play },
+    Scenario { name: "bad-node", about: "a pod, a right and a node that are not good enough", play: bad_node::play },
     Scenario { name: "churn", about: "T11, T12: 200 pods come and go, nothing stays", play: churn::play },
     Scenario { name: "jobs", about: "T13: a completed pod is released", play: churn::jobs },
     Scenario { name: "crash", about: "T14, T20: SIGKILL under load, and again and again", play: crash::play },
@@ -102,7 +87,7 @@ enum Verdict {
 }
 
 fn main() -> ExitCode {
-    match play(Options::parse()) {
+    match play(&Program::parse().options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -112,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn play(options: Options) -> Result<bool> {
+fn play(options: &Options) -> Result<bool> {
     if options.list {
         SCENARIOS.iter().for_each(|scenario| println!("{:15} {}", scenario.name, scenario.about));
         return Ok(true);
@@ -123,7 +108,7 @@ fn play(options: Options) -> Result<bool> {
         }
     }
     leftovers::install()?;
-    let scene = Scene::new(cluster(&options)?);
+    let scene = Scene::new(cluster(options)?, options.cycles);
     let start = Instant::now();
     let mut verdicts = Vec::new();
     for scenario in SCENARIOS {
@@ -162,7 +147,7 @@ fn play(options: Options) -> Result<bool> {
 
 /// The cluster, with our image in it.
 fn cluster(options: &Options) -> Result<Cluster> {
-    let needs_kind = options.kubeconfig.is_none() || options.kind.is_some();
+    let needs_kind = options.is_kind();
     let missing = kind::missing(needs_kind);
     if !missing.is_empty() {
         bail!("a cluster needs more than there is:\n  {}", missing.join("\n  "));
@@ -178,7 +163,8 @@ fn cluster(options: &Options) -> Result<Cluster> {
     integration::cluster::Node::find(&format!("{name}-control-plane")).restore_api_server()?;
     let cluster = Cluster::open(kubectl, options.httpbin_image.clone(), options.client_image.clone())?;
     if needs_kind {
-        kind::load(&name, &options.image)?;
+        let Some(image) = &options.image else { bail!("--image: which archive has our image?") };
+        kind::load(&name, image)?;
         println!("the image is in the nodes of `{name}` ({:.0} s)", start.elapsed().as_secs_f32());
     } else {
         println!("no kind cluster: its nodes must have the image, or be able to pull it");

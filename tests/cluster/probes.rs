@@ -4,10 +4,11 @@ use anyhow::{Result, ensure};
 use integration::{
     cluster::{
         agents,
-        cast::{NAMESPACE, NEAR, PROBE},
+        cast::{self, NAMESPACE, NEAR, PROBE},
     },
     wait,
 };
+use serde_json::json;
 
 use crate::scene::Scene;
 
@@ -15,7 +16,7 @@ use crate::scene::Scene;
 pub(crate) fn play(scene: &Scene) -> Result<()> {
     let cast = scene.cast()?;
     let (cluster, kubectl) = (&scene.cluster, &scene.cluster.kubectl);
-    agents::enrolled(cluster, integration::cluster::cast::PODS)?;
+    agents::enrolled(cluster, cast::PODS)?;
     let already = cast.log("httpbin-v1")?.len();
     let probes = wait::until("kubelet probes on", || {
         let log = cast.log("httpbin-v1")?;
@@ -34,8 +35,39 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     cast.untouched()?;
     scene.show(format!("{} HTTP probes of v1, all 200, all from {}, none mirrored", seen.len(), seen[0].client));
     scene.show("TCP probes and probes by a program: no pod of the cast was started again in the whole run");
+    by_grpc(scene)?;
     // What is not captured goes on as it would without us: inside the pod, and past the service.
     let own = kubectl.exec(NAMESPACE, "httpbin-v1", &["true"]);
     ensure!(own.is_ok(), "exec in an enrolled pod: {own:?}");
     cast.captured(NEAR).map(drop)
+}
+
+/// A server that answers gRPC's health protocol and is on every node of kind: etcd.
+fn by_grpc(scene: &Scene) -> Result<()> {
+    let (cluster, kubectl) = (&scene.cluster, &scene.cluster.kubectl);
+    let node = &cluster.nodes[0];
+    let images = kubectl.run(&["get", "node", &node.name, "-o", "jsonpath={.status.images[*].names[*]}"])?;
+    let Some(image) = images.split_whitespace().find(|name| name.contains("/etcd:")) else {
+        scene.show("no gRPC probe: the node has no image of a server that answers one");
+        return Ok(());
+    };
+    let probe = json!({"grpc": {"port": 2379}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 5});
+    let container = json!({
+        "name": "etcd", "image": image, "imagePullPolicy": "IfNotPresent",
+        "command": ["etcd", "--data-dir=/tmp/etcd", "--listen-client-urls=http://0.0.0.0:2379",
+                    "--advertise-client-urls=http://127.0.0.1:2379"],
+        "startupProbe": {"grpc": {"port": 2379}, "periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": probe, "livenessProbe": probe,
+    });
+    kubectl.apply(NAMESPACE, &cast::pod("grpc", node, &json!({"app": "grpc"}), &container).to_string())?;
+    cast::pods_ready(kubectl, NAMESPACE, "app=grpc")?;
+    agents::enrolled(cluster, cast::PODS + 1)?;
+    // Enrolled by now; a probe that failed would show within this time.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    let pod = kubectl.json(&["get", "pod", "-n", NAMESPACE, "grpc"])?;
+    let status = &pod["status"]["containerStatuses"][0];
+    ensure!(status["ready"] == true && status["restartCount"] == 0, "probed by gRPC: {status}");
+    scene.show(format!("gRPC probes of {image}: ready, not started again"));
+    kubectl.run(&["delete", "pod", "-n", NAMESPACE, "grpc"])?;
+    agents::enrolled(cluster, cast::PODS)
 }

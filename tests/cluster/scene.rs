@@ -22,6 +22,8 @@ impl std::error::Error for NotHere {}
 
 pub(crate) struct Scene {
     pub(crate) cluster: Cluster,
+    /// Upgrades in a row.
+    pub(crate) cycles: usize,
     installation: RefCell<Option<Installation>>,
     cast: RefCell<Option<Rc<Cast>>>,
     /// Lines that the running scenario has shown.
@@ -29,8 +31,8 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(cluster: Cluster) -> Self {
-        Self { cluster, installation: RefCell::new(None), cast: RefCell::new(None), shown: Cell::new(0) }
+    pub(crate) fn new(cluster: Cluster, cycles: usize) -> Self {
+        Self { cluster, cycles, installation: RefCell::new(None), cast: RefCell::new(None), shown: Cell::new(0) }
     }
 
     /// A line of what the running scenario has seen.

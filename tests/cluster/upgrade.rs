@@ -10,15 +10,13 @@ use integration::cluster::{
 
 use crate::scene::Scene;
 
-const CYCLES: usize = 3;
-
 /// Fails if the old agent takes its hooks away before the new one is ready, or closes a listener with connections in its queue.
 pub(crate) fn play(scene: &Scene) -> Result<()> {
     let cast = scene.cast()?;
     let (cluster, kubectl) = (&scene.cluster, &scene.cluster.kubectl);
     let loads = [Load::start(kubectl, NAMESPACE, NEAR, HOST)?, Load::start(kubectl, NAMESPACE, FAR, HOST)?];
     let mut agents = scene.agents()?;
-    for cycle in 1..=CYCLES {
+    for cycle in 1..=scene.cycles {
         let start = Instant::now();
         let downloads =
             [Download::start(kubectl, NAMESPACE, NEAR, HOST)?, Download::start(kubectl, NAMESPACE, FAR, HOST)?];

@@ -42,7 +42,7 @@ enum Verb {
     /// A container image of the static binary alone, as an archive; it needs no container engine.
     Image(image::Options),
     /// The scenarios of the DaemonSet on a real cluster: kind's, or one behind a kubeconfig.
-    E2e(e2e::Options),
+    E2e(integration::cluster::Options),
     /// What continuous integration runs: format, lints, tests.
     Ci,
 }

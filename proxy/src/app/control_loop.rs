@@ -13,9 +13,9 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Dump, Shown, shown};
+use super::{Conditions, Dump, Shown, shown};
 use crate::{
-    admin::{Condition, Readiness},
+    admin::Condition,
     capture::{Capture, SyncReport},
     control::{
         Applied, Controller, Verdict,
@@ -55,6 +55,8 @@ pub(super) struct ControlLoop {
     announced: HashSet<Diagnostic>,
     /// What keeps the source from hearing.
     problems: Vec<String>,
+    /// What of the rules the kernel did not take.
+    not_captured: Vec<String>,
     /// Name of the node, of a cluster.
     node: Option<Arc<str>>,
     /// For pods that a cluster has told us of, and that are about to begin.
@@ -70,7 +72,7 @@ impl ControlLoop {
         capture: Arc<Capture>,
         enrolment: Enrolment,
         metrics: Arc<Metrics>,
-        readiness: &Readiness,
+        Conditions { hooks, configuration, pods }: Conditions,
         dump: Dump,
     ) -> Self {
         Self {
@@ -79,13 +81,14 @@ impl ControlLoop {
             capture,
             enrolment,
             metrics,
-            hooks: readiness.condition("hooks attached"),
-            configuration: readiness.condition("first configuration in force"),
-            pods: readiness.condition("every enrolled pod listens"),
+            hooks,
+            configuration,
+            pods,
             dump,
             begun: false,
             announced: HashSet::new(),
             problems: Vec::new(),
+            not_captured: Vec::new(),
             node: None,
             early: None,
             verdicts: None,
@@ -230,15 +233,19 @@ impl ControlLoop {
         self.show();
     }
 
-    /// What came of putting rules into the kernel.
-    fn account(&self, report: &SyncReport) {
+    /// What came of putting rules into the kernel. What stays wrong is said once.
+    fn account(&mut self, report: &SyncReport) {
         self.metrics.rules_overflow.set(report.overflow() as i64);
-        for failed in &report.failed {
-            tracing::error!(address = %failed.address, virtual_service = %failed.owner, "not captured: {}", failed.reason);
+        let failed = report
+            .failed
+            .iter()
+            .map(|failed| format!("{} of {} is not captured: {}", failed.address, failed.owner, failed.reason));
+        let pins = report.pin_error.iter().map(ToString::to_string);
+        let now: Vec<_> = failed.chain(pins).collect();
+        for problem in now.iter().filter(|problem| !self.not_captured.contains(problem)) {
+            tracing::error!("{problem}");
         }
-        if let Some(error) = &report.pin_error {
-            tracing::error!(%error, "rules");
-        }
+        self.not_captured = now;
     }
 
     fn count(&self) {
@@ -255,7 +262,7 @@ impl ControlLoop {
     fn show(&self) {
         let pods = self.enrolment.status().load_full();
         let dump = json!({ "configuration": Configuration::of(&self.applied), "enrolment": shown::enrolment(&pods) });
-        let status = shown::status(self.node.as_deref(), &self.applied, &self.problems, &pods);
+        let status = shown::status(self.node.as_deref(), &self.applied, &self.problems, &self.not_captured, &pods);
         *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = Shown { dump, status };
     }
 

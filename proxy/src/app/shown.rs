@@ -25,8 +25,14 @@ pub(super) fn enrolment(pods: &[PodStatus]) -> Value {
     pods.iter().map(pod).collect()
 }
 
-/// What `understudy status` shows.
-pub(super) fn status(node: Option<&str>, applied: &Applied, problems: &[String], pods: &[PodStatus]) -> Value {
+/// What `understudy status` shows. `problems`: why the source is not heard; `not_captured`: what the kernel did not take.
+pub(super) fn status(
+    node: Option<&str>,
+    applied: &Applied,
+    problems: &[String],
+    not_captured: &[String],
+    pods: &[PodStatus],
+) -> Value {
     let missing = pods.iter().filter_map(|pod| Some((pod, pod.state.as_ref().err()?)));
     let missing: Vec<_> = missing
         .map(|(pod, reason)| json!({ "pod": format!("{}/{}", pod.namespace, pod.name), "reason": reason }))
@@ -40,6 +46,7 @@ pub(super) fn status(node: Option<&str>, applied: &Applied, problems: &[String],
         "source": { "connected": problems.is_empty(), "problems": problems },
         "enrolment": { "desired": pods.len(), "actual": pods.len() - missing.len(), "missing": missing },
         "destinations": applied.capture.ports.len(),
+        "not_captured": not_captured,
         "errors": count(Severity::Error),
         "warnings": count(Severity::Warning),
         "findings": worth.take(FINDINGS).map(ToString::to_string).collect::<Vec<_>>(),

@@ -65,6 +65,7 @@ fn wrong(answer: &Answer) -> Vec<String> {
     let mut lines: Vec<_> =
         texts(&status["missing"]).into_iter().map(|missing| format!("not ready: {missing}")).collect();
     lines.extend(texts(&status["source"]["problems"]));
+    lines.extend(texts(&status["not_captured"]));
     for pod in status["enrolment"]["missing"].as_array().into_iter().flatten() {
         let text = |name: &str| pod[name].as_str().unwrap_or_default().to_owned();
         lines.push(format!("pod {} is not enrolled: {}", text("pod"), text("reason")));
@@ -93,13 +94,14 @@ mod tests {
     fn what_is_wrong_stands_below_the_agent_that_says_it() {
         let good = json!({"node": "w1", "ready": true, "missing": [], "generation": 7, "source": {"connected": true, "problems": []},
             "enrolment": {"desired": 2, "actual": 1, "missing": [{"pod": "a/b", "reason": "runs under gVisor"}]},
-            "destinations": 3, "errors": 0, "warnings": 0, "findings": []});
+            "destinations": 3, "not_captured": ["10.96.0.10:80 of a/b is not captured: the map is full"], "errors": 0, "warnings": 0, "findings": []});
         let answers = [
             Answer { name: "10.0.0.1".into(), status: Ok(good) },
             Answer { name: "w2".into(), status: Err("no answer in time".into()) },
         ];
         let expected = "NODE  READY  SOURCE  GENERATION  ENROLLED  DESTINATIONS  ERRORS  WARNINGS\n\
                         w1    yes    heard   7           1/2       3             0       0\n\
+                        \x20 10.96.0.10:80 of a/b is not captured: the map is full\n\
                         \x20 pod a/b is not enrolled: runs under gVisor\n\
                         w2    ?      ?       ?           ?         ?             ?       ?\n\
                         \x20 no answer in time\n";

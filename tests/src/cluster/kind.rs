@@ -1,7 +1,7 @@
 //! kind: a cluster of two nodes that is there or is made, and images that are put into it.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -25,12 +25,6 @@ pub fn missing(with_kind: bool) -> Vec<String> {
     ];
     let missing = all.into_iter().filter(|(name, _, needed)| *needed && needs::find(name).is_none());
     missing.map(|(name, from, _)| format!("no {name} on PATH: {from}")).collect()
-}
-
-/// True if the environment names a kind cluster.
-#[must_use]
-pub fn is_named() -> bool {
-    env::var_os("KIND_CLUSTER_NAME").is_some()
 }
 
 /// Name of the cluster: KIND_CLUSTER_NAME as kind itself reads it, or ours.

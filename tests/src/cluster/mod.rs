@@ -13,6 +13,8 @@ pub mod kubectl;
 pub mod load;
 pub mod namespace;
 pub mod node;
+pub mod object;
+pub mod options;
 pub mod task;
 
 use anyhow::{Context as _, Result, ensure};
@@ -26,6 +28,8 @@ pub use kubectl::Kubectl;
 pub use load::{Load, Tally};
 pub use namespace::Namespace;
 pub use node::Node;
+pub use object::Object;
+pub use options::Options;
 
 /// Label of everything that a run makes and the next one may remove.
 pub const LABEL: &str = "understudy.dev/e2e";

@@ -92,6 +92,31 @@ impl Node {
         self.sh("find /sys/fs/bpf /var/lib/understudy /run/understudy /etc/cni -iname '*understudy*' 2>/dev/null; true")
     }
 
+    /// Gives images of this node other names, until the guard is dropped; does nothing where it has not got them.
+    ///
+    /// # Errors
+    /// When the node cannot be asked.
+    pub fn image_names(&self, names: &[(&str, &str)]) -> Result<Option<Claim>> {
+        if !self.reachable {
+            return Ok(None);
+        }
+        let ctr = "ctr -n k8s.io images";
+        let there = self.sh(&format!("{ctr} ls -q"))?;
+        let has = |name: &str| there.lines().any(|line| line == name);
+        let new: Vec<_> = names.iter().filter(|(name, of)| !has(name) && has(of)).collect();
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let gone: Vec<_> = new.iter().map(|(name, _)| *name).collect();
+        let ((), claim) = leftovers::claim(|| {
+            for (name, of) in &new {
+                self.sh(&format!("{ctr} tag {of} {name}"))?;
+            }
+            Ok(((), Thing::Command(self.command(&format!("{ctr} rm {} >/dev/null", gone.join(" "))))))
+        })?;
+        Ok(Some(claim))
+    }
+
     /// Stops the API server of this node until the guard is dropped.
     ///
     /// # Errors

@@ -100,6 +100,8 @@ impl Known {
                 *self = Self { state: State::Absent, ..Self::default() };
                 return changed;
             }
+            // What it means for all of them is known elsewhere.
+            Heard::Leaving(_) => {}
             Heard::Failed(problem) => self.problem = Some((problem, Instant::now())),
         }
         false

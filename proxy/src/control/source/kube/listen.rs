@@ -2,8 +2,8 @@
 //!
 //! Comes in: a [`Watch`]. Goes out: what is heard of it. Never: an end, or a question in a tight loop.
 //!
-//! kube's `watcher` lists, watches, takes bookmarks and begins anew after 410 Gone. What is added here: a pause after each error, kinds
-//! that are not there, and words for operators.
+//! kube's `watcher` lists, watches, takes bookmarks and begins anew after 410 Gone. What is added here: a pause after each error, and words
+//! for operators. Of kinds that may not be there, [`definition`] knows.
 
 use std::{
     fmt::Debug,
@@ -16,27 +16,19 @@ use std::{
 use futures_util::StreamExt as _;
 use kube::{
     Api, Client, Resource,
-    core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
+    core::{ApiResource, DynamicObject, PartialObjectMeta},
     runtime::watcher::{self, Event, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::{
-    sync::{mpsc::UnboundedSender, watch as channel},
-    time::{sleep, timeout},
-};
+use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
-use super::{
-    trim::trim,
-    watch::{Custom, Watch},
-};
+use super::{definition, trim::trim, watch::Watch};
 
 /// The first pause after an error; each next one is twice as long, up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// So long after the API server is back we know it at the latest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often it is looked for a kind whose definition we may not watch.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is heard of a watch.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +45,8 @@ pub(super) enum Heard {
     Gone(Arc<str>),
     /// The cluster has no such kind.
     Absent,
+    /// Its definition is being deleted, and all its objects with it; or is so no longer.
+    Leaving(bool),
     /// It cannot be watched at the moment. What was heard before stays true.
     Failed(String),
 }
@@ -72,16 +66,16 @@ pub(super) type Out = UnboundedSender<(Watch, Heard)>;
 /// Listens until nobody wants to hear it any more.
 pub(super) async fn listen(client: Client, watch: Watch, out: Out) {
     match (&watch, watch.resource()) {
-        (Watch::Custom(kind), _) => custom(&client, *kind, &watch, &out).await,
+        (Watch::Custom(kind), _) => definition::listen(&client, *kind, &watch, &out).await,
         (_, Some(resource)) => _ = objects(&client, &resource, &watch, &out).await,
         (_, None) => {}
     }
 }
 
 /// The stream has ended for good: the kind is not served (any more).
-struct NotServed;
+pub(super) struct NotServed;
 
-async fn objects(client: &Client, resource: &ApiResource, watch: &Watch, out: &Out) -> Option<NotServed> {
+pub(super) async fn objects(client: &Client, resource: &ApiResource, watch: &Watch, out: &Out) -> Option<NotServed> {
     if watch.metadata_only() {
         let api: Api<PartialObjectMeta<DynamicObject>> = api(client, resource, watch.namespace());
         return follow(api, resource, watch, out).await;
@@ -147,114 +141,6 @@ fn path(kind: &str, object: &Value) -> Arc<str> {
     }
 }
 
-/// What is known of a kind's definition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Definition {
-    /// We have not heard yet.
-    Unknown,
-    /// We cannot watch it, so only asking tells.
-    Unclear,
-    Absent,
-    Present,
-}
-
-/// A kind that may come and go: its definition is watched, and its objects while it is there.
-async fn custom(client: &Client, kind: Custom, watch: &Watch, out: &Out) {
-    let (tell, mut definition) = channel::channel(Definition::Unknown);
-    let definitions = follow_definition(client, kind, &tell);
-    let objects = async {
-        let mut pause = Pause::default();
-        loop {
-            let known = *definition.borrow_and_update();
-            match known {
-                Definition::Unknown => {}
-                Definition::Absent => _ = out.send((watch.clone(), Heard::Absent)),
-                Definition::Unclear | Definition::Present => match version(client, kind).await {
-                    Ok(Some(version)) => {
-                        pause = Pause::default();
-                        let resource = kind.resource(version);
-                        tokio::select! {
-                            _ = objects(client, &resource, watch, out) => {}
-                            _ = definition.wait_for(|known| *known == Definition::Absent) => {}
-                        }
-                        if *definition.borrow() != Definition::Absent {
-                            sleep(pause.next()).await; // 404: the definition's end is told elsewhere
-                        }
-                        continue;
-                    }
-                    Ok(None) if known == Definition::Unclear => {
-                        let _ = out.send((watch.clone(), Heard::Absent));
-                        let _ = timeout(LOOK_AGAIN, definition.changed()).await;
-                        continue;
-                    }
-                    // It takes a moment from a definition to its kind.
-                    Ok(None) => {
-                        let _ = timeout(pause.next(), definition.changed()).await;
-                        continue;
-                    }
-                    Err(error) => {
-                        let _ = out.send((watch.clone(), Heard::Failed(describe(watch, &error))));
-                        sleep(pause.next()).await;
-                        continue;
-                    }
-                },
-            }
-            if definition.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    tokio::join!(definitions, objects);
-}
-
-async fn follow_definition(client: &Client, kind: Custom, tell: &channel::Sender<Definition>) {
-    let resource =
-        ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
-    let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
-    let config = watcher::Config::default().any_semantic().fields(&format!("metadata.name={}", kind.definition()));
-    let mut events = pin!(watcher(api, config));
-    let mut pause = Pause::default();
-    let mut listed = false;
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => listed = false,
-            Ok(Event::InitApply(_)) => listed = true,
-            Ok(Event::InitDone) => {
-                pause = Pause::default();
-                tell.send_replace(if listed { Definition::Present } else { Definition::Absent });
-            }
-            Ok(Event::Apply(_)) => _ = tell.send_replace(Definition::Present),
-            Ok(Event::Delete(_)) => _ = tell.send_replace(Definition::Absent),
-            Err(error) => {
-                tracing::debug!(definition = kind.definition(), %error, "cannot watch a definition");
-                tell.send_if_modified(|known| {
-                    let new = *known == Definition::Unknown;
-                    if new {
-                        *known = Definition::Unclear;
-                    }
-                    new
-                });
-                sleep(pause.next()).await;
-            }
-        }
-    }
-}
-
-/// The best version that the cluster serves.
-async fn version(client: &Client, kind: Custom) -> Result<Option<&'static str>, kube::Error> {
-    for version in kind.versions() {
-        match client.list_api_group_resources(&format!("{}/{version}", kind.group())).await {
-            Ok(served) if served.resources.iter().any(|resource| resource.name == kind.plural()) => {
-                return Ok(Some(version));
-            }
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
 fn client_error(error: &watcher::Error) -> Option<&kube::Error> {
     match error {
         watcher::Error::InitialListFailed(error)
@@ -279,7 +165,7 @@ fn explain(watch: &Watch, error: &watcher::Error) -> String {
     }
 }
 
-fn describe(watch: &Watch, error: &kube::Error) -> String {
+pub(super) fn describe(watch: &Watch, error: &kube::Error) -> String {
     let (what, remedy) = match error {
         kube::Error::Api(status) => {
             let remedy = match status.code {
@@ -309,7 +195,7 @@ fn describe(watch: &Watch, error: &kube::Error) -> String {
 
 /// How long to wait after errors in a row. Nodes that lost the API server together do not come back together.
 #[derive(Debug)]
-struct Pause(Duration);
+pub(super) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
@@ -318,7 +204,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let longest = self.0;
         self.0 = (longest * 2).min(LONGEST_PAUSE);
         let random = RandomState::new().hash_one(()) % 1000;

@@ -7,7 +7,9 @@
 //! Rules, policies, Namespaces and the pods of our node are always watched. The Services, slices and labels that rules name are watched
 //! when a rule names them; the watches of before go only when the new ones are complete, so that no object vanishes in between.
 
+mod definition;
 mod known;
+mod leaving;
 mod listen;
 mod snapshot;
 mod trim;
@@ -30,6 +32,7 @@ use tokio::{
 
 use self::{
     known::{Known, Names, State},
+    leaving::Leaving,
     listen::{Heard, Out},
     snapshot::Keeper,
     wanted::Hosts,
@@ -88,6 +91,7 @@ pub struct KubeSource {
     wanted: BTreeSet<Watch>,
     out: Out,
     heard: UnboundedReceiver<(Watch, Heard)>,
+    leaving: Leaving,
     burst: Option<Burst>,
     /// What was delivered last.
     last: Vec<ManifestText>,
@@ -144,6 +148,7 @@ impl KubeSource {
             wanted: BTreeSet::new(),
             out,
             heard,
+            leaving: Leaving::default(),
             burst: None,
             last,
             complete: false,
@@ -191,7 +196,9 @@ impl KubeSource {
             };
             // We hold a sender, so the channel never ends.
             let Some((watch, heard)) = heard else { continue };
-            self.hear(watch, heard);
+            for (watch, heard) in self.leaving.pass(watch, heard) {
+                self.hear(watch, heard);
+            }
         }
     }
 

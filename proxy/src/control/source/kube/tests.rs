@@ -164,6 +164,59 @@ fn a_rule_comes_with_its_service_and_takes_nothing_away() {
     });
 }
 
+/// Fails if rules vanish one kind after the other while their definitions are deleted: one without its subsets answers 503.
+#[test]
+fn rules_whose_kinds_are_deleted_end_together() {
+    with(async {
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        fake.put("destinationrules", subsets("httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        let leaving = |name: &str| json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}});
+        fake.put("customresourcedefinitions", leaving(DEFINITIONS[1]));
+        fake.put("customresourcedefinitions", leaving(DEFINITIONS[0]));
+        let a_while = || tokio::time::sleep(Duration::from_secs(2));
+        a_while().await;
+        fake.delete("destinationrules", "mirror", "httpbin");
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
+        let change = tokio::time::timeout(Duration::from_secs(5), source.changed()).await;
+        assert!(change.is_err(), "{change:?}");
+        fake.delete("virtualservices", "mirror", "httpbin");
+        let change = tokio::time::timeout(Duration::from_secs(5), source.changed()).await;
+        assert!(change.is_err(), "{change:?}");
+        // What is no rule does not wait.
+        fake.put("pods", pod("ours", "w1", "bystander"));
+        let names = until(&mut source, "Pod mirror/ours", true).await;
+        for path in ["VirtualService mirror/httpbin", "DestinationRule mirror/httpbin", "Service mirror/httpbin"] {
+            assert!(names.iter().any(|name| name == path), "{path}: {names:?}");
+        }
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        let names = next(&mut source).await;
+        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+    });
+}
+
+/// Fails if a deletion that somebody's finalizer stops keeps rules as they were for ever.
+#[test]
+fn a_deletion_that_does_not_end_holds_rules_for_a_minute_only() {
+    with(async {
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        fake.put(
+            "customresourcedefinitions",
+            json!({"metadata": {"name": DEFINITIONS[0], "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
+        );
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        fake.delete("virtualservices", "mirror", "httpbin");
+        let begin = Instant::now();
+        until(&mut source, "VirtualService mirror/httpbin", false).await;
+        assert!(begin.elapsed() > Duration::from_secs(50), "{:?}", begin.elapsed());
+    });
+}
+
 /// Fails if an API server that is away takes rules with it, or if what changed meanwhile is not heard when it is back.
 #[test]
 fn an_api_server_that_is_away_changes_nothing() {
