@@ -59,9 +59,8 @@ pub(super) async fn listen(client: &Client, kind: Custom, watch: &Watch, out: &O
                             _ = objects(client, &resource, watch, out) => {}
                             _ = definition.wait_for(|known| *known == Definition::Absent) => {}
                         }
-                        if *definition.borrow() != Definition::Absent {
-                            sleep(pause.next()).await; // 404: the definition's end is told elsewhere
-                        }
+                        // 404: the definition's end is told elsewhere.
+                        let _ = timeout(pause.next(), definition.wait_for(|known| *known == Definition::Absent)).await;
                         continue;
                     }
                     Ok(None) if known == Definition::Unclear => {
@@ -95,16 +94,18 @@ async fn follow_deletion(mut definition: channel::Receiver<Definition>, watch: &
     let is = |known: &Definition| *known == Definition::Leaving;
     while definition.wait_for(is).await.is_ok() {
         let _ = out.send((watch.clone(), Heard::Leaving(true)));
-        if timeout(LONGEST_DELETION, definition.wait_for(|known| !is(known))).await.is_err() {
-            let seconds = LONGEST_DELETION.as_secs();
-            tracing::warn!(
-                "{watch} is being deleted for {seconds} s: what is left of it counts again (does a finalizer hold an object?)"
-            );
-            let _ = out.send((watch.clone(), Heard::Leaving(false)));
-            let _ = definition.wait_for(|known| !is(known)).await;
-        } else {
-            let _ = out.send((watch.clone(), Heard::Leaving(false)));
+        let end = timeout(LONGEST_DELETION, definition.wait_for(|known| !is(known))).await;
+        match end.map(|known| known.map(|known| *known)) {
+            // Before it is told that nothing waits any more: the watch of its objects may have ended before it told their end.
+            Ok(Ok(Definition::Absent)) => _ = out.send((watch.clone(), Heard::Absent)),
+            Ok(_) => {}
+            Err(_) => tracing::warn!(
+                "{watch} is being deleted for {} s: what is left of it counts again (does a finalizer hold an object?)",
+                LONGEST_DELETION.as_secs()
+            ),
         }
+        let _ = out.send((watch.clone(), Heard::Leaving(false)));
+        let _ = definition.wait_for(|known| !is(known)).await;
     }
 }
 

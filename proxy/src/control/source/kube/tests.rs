@@ -197,6 +197,35 @@ fn rules_whose_kinds_are_deleted_end_together() {
     });
 }
 
+/// Fails if what was listed before counts once more when its kind is gone, because the watch had ended before its objects did.
+#[test]
+fn a_kind_whose_watch_ended_first_is_gone_with_all_its_objects() {
+    with(async {
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        fake.put("destinationrules", subsets("httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        for name in [DEFINITIONS[1], DEFINITIONS[0]] {
+            fake.put(
+                "customresourcedefinitions",
+                json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        fake.delete("destinationrules", "mirror", "httpbin");
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
+        fake.refuse_of("virtualservices", Some(404));
+        fake.hang_up();
+        // In the middle of a pause after the refusal.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        fake.delete("virtualservices", "mirror", "httpbin");
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        let names = next(&mut source).await;
+        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+    });
+}
+
 /// Fails if a deletion that somebody's finalizer stops keeps rules as they were for ever.
 #[test]
 fn a_deletion_that_does_not_end_holds_rules_for_a_minute_only() {
