@@ -15,6 +15,8 @@ const NAMESPACE: &str = "understudy-e2e-churn";
 /// Pods of a wave; two small nodes carry them beside what is there.
 const WAVE: usize = 50;
 const WAVES: usize = 4;
+/// Descriptors more that are nobody's fault.
+const CONNECTIONS: f64 = 4.0;
 
 /// What must come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,9 +44,10 @@ impl Held {
         })
     }
 
-    /// Nothing of it is more than before. A pooled connection may have gone meanwhile.
+    /// Nothing of it is more than before. Connections to endpoints and to the API server come and go by themselves; what an agent kept of a pod
+    /// it would keep of a hundred.
     fn is_back(&self, before: &Self) -> bool {
-        self.descriptors <= before.descriptors
+        self.descriptors <= before.descriptors + CONNECTIONS
             && self.enrolled == before.enrolled
             && self.entries == before.entries
             && self.namespaces <= before.namespaces

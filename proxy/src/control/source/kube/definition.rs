@@ -25,6 +25,8 @@ use super::{
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// So long the deletion of a kind may take. An object that somebody's finalizer holds would make it last for ever.
 const LONGEST_DELETION: Duration = Duration::from_secs(60);
+/// Kinds whose ends are no further apart end together.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What is known of a kind's definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,14 +45,14 @@ enum Definition {
 pub(super) async fn listen(client: &Client, kind: Custom, watch: &Watch, out: &Out) {
     let (tell, mut definition) = channel::channel(Definition::Unknown);
     let definitions = follow(client, kind, &tell);
-    let leaving = follow_deletion(definition.clone(), watch, out);
+    let end = follow_end(definition.clone(), watch, out);
     let objects = async {
         let mut pause = Pause::default();
         loop {
             let known = *definition.borrow_and_update();
             match known {
-                Definition::Unknown => {}
-                Definition::Absent => _ = out.send((watch.clone(), Heard::Absent)),
+                // Of its end another tells.
+                Definition::Unknown | Definition::Absent => {}
                 Definition::Unclear | Definition::Present | Definition::Leaving => match version(client, kind).await {
                     Ok(Some(version)) => {
                         pause = Pause::default();
@@ -64,7 +66,8 @@ pub(super) async fn listen(client: &Client, kind: Custom, watch: &Watch, out: &O
                         continue;
                     }
                     Ok(None) if known == Definition::Unclear => {
-                        let _ = out.send((watch.clone(), Heard::Absent));
+                        let _ = out.send((watch.clone(), Heard::Leaving(true)));
+                        is_absent(watch, out).await;
                         let _ = timeout(LOOK_AGAIN, definition.changed()).await;
                         continue;
                     }
@@ -86,27 +89,41 @@ pub(super) async fn listen(client: &Client, kind: Custom, watch: &Watch, out: &O
         }
     };
     // In this order: objects that go wait only if it was told before that all of them do.
-    futures_util::join!(definitions, leaving, objects);
+    futures_util::join!(definitions, end, objects);
 }
 
-/// Tells when a definition's deletion begins and ends.
-async fn follow_deletion(mut definition: channel::Receiver<Definition>, watch: &Watch, out: &Out) {
+/// Tells when a kind's end begins, and that it is over.
+async fn follow_end(mut definition: channel::Receiver<Definition>, watch: &Watch, out: &Out) {
     let is = |known: &Definition| *known == Definition::Leaving;
-    while definition.wait_for(is).await.is_ok() {
+    let ends = |known: &Definition| matches!(known, Definition::Leaving | Definition::Absent);
+    while let Ok(known) = definition.wait_for(ends).await.map(|known| *known) {
         let _ = out.send((watch.clone(), Heard::Leaving(true)));
-        let end = timeout(LONGEST_DELETION, definition.wait_for(|known| !is(known))).await;
-        match end.map(|known| known.map(|known| *known)) {
-            // Before it is told that nothing waits any more: the watch of its objects may have ended before it told their end.
-            Ok(Ok(Definition::Absent)) => _ = out.send((watch.clone(), Heard::Absent)),
-            Ok(_) => {}
-            Err(_) => tracing::warn!(
-                "{watch} is being deleted for {} s: what is left of it counts again (does a finalizer hold an object?)",
-                LONGEST_DELETION.as_secs()
-            ),
+        if is(&known) {
+            tracing::info!("{watch} is being deleted: rules stay as they are until it is gone");
+            if timeout(LONGEST_DELETION, definition.wait_for(|known| !is(known))).await.is_err() {
+                let seconds = LONGEST_DELETION.as_secs();
+                tracing::warn!(
+                    "{watch} is being deleted for {seconds} s: what is left of it counts again (does a finalizer hold an object?)"
+                );
+                let _ = out.send((watch.clone(), Heard::Leaving(false)));
+                let _ = definition.wait_for(|known| !is(known)).await;
+            }
         }
-        let _ = out.send((watch.clone(), Heard::Leaving(false)));
-        let _ = definition.wait_for(|known| !is(known)).await;
+        if *definition.borrow() == Definition::Absent {
+            is_absent(watch, out).await;
+        } else {
+            let _ = out.send((watch.clone(), Heard::Leaving(false)));
+        }
+        let _ = definition.wait_for(|known| !ends(known)).await;
     }
+}
+
+/// Tells that there is no such kind, and a moment later that nothing waits for it any more: kinds that are deleted together do not go, and are
+/// not heard to go, at the same time. The watch of its objects may have ended before it told of theirs.
+async fn is_absent(watch: &Watch, out: &Out) {
+    let _ = out.send((watch.clone(), Heard::Absent));
+    sleep(TOGETHER).await;
+    let _ = out.send((watch.clone(), Heard::Leaving(false)));
 }
 
 async fn follow(client: &Client, kind: Custom, tell: &channel::Sender<Definition>) {

@@ -23,9 +23,6 @@ impl Leaving {
     pub(super) fn pass(&mut self, watch: Watch, heard: Heard) -> Vec<(Watch, Heard)> {
         match heard {
             Heard::Leaving(true) => {
-                if self.kinds.is_empty() {
-                    tracing::info!("{watch} is being deleted: rules stay as they are until it is gone");
-                }
                 self.kinds.insert(watch);
                 Vec::new()
             }

@@ -226,6 +226,32 @@ fn a_kind_whose_watch_ended_first_is_gone_with_all_its_objects() {
     });
 }
 
+/// Fails if a process that starts in the middle of an uninstall shows the rules that are left: it had all of them from the one before.
+#[test]
+fn a_start_in_the_middle_of_a_deletion_shows_no_rule_without_its_subsets() {
+    with(async {
+        let folder = tempfile::tempdir().unwrap();
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        fake.put("destinationrules", subsets("httpbin"));
+        let state = Some(folder.path());
+        let open = || KubeSource::open(fake.client(), &"w1".into(), &"cluster.local".into(), state);
+        next(&mut open()).await;
+        std::thread::sleep(Duration::from_millis(200));
+        // One kind is gone; that the other will be is not known yet.
+        fake.delete("destinationrules", "mirror", "httpbin");
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
+        let mut source = open();
+        assert!(source.texts().iter().any(|text| text.path.starts_with("DestinationRule")));
+        let change = tokio::time::timeout(Duration::from_millis(500), source.changed()).await;
+        assert!(change.is_err(), "{change:?}");
+        fake.delete("virtualservices", "mirror", "httpbin");
+        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        let names = next(&mut source).await;
+        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+    });
+}
+
 /// Fails if a deletion that somebody's finalizer stops keeps rules as they were for ever.
 #[test]
 fn a_deletion_that_does_not_end_holds_rules_for_a_minute_only() {
