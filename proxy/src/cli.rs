@@ -67,7 +67,7 @@ pub struct LogArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// The node's cgroup2 root [default: found in /proc/self/mountinfo]
+    /// The node's cgroup2 root, a mount point [default: found among this process's mounts, as the node's PID 1 (--proc) sees them]
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CGROUP_ROOT")]
     pub cgroup_root: Option<PathBuf>,
     /// Where the BPF file system is mounted
