@@ -245,6 +245,8 @@ fn who_survives_removes_what_a_killed_agent_left_closed() -> Result<()> {
         let agent = Agent::builder(&stage.node).config(stage.manifests.path()).bpffs(bpffs).beside(name, offset);
         agent.args(&RECONCILE).args(&["--instance", name]).start()
     };
+    // The first has the bpffs, which goes with it.
+    let mut killed = Vec::new();
     for (dead_first, name, offset) in [(true, "second", 100), (false, "third", 200)] {
         let mut other = beside(&stage, name, offset)?;
         let kernels = [stage.in_kernel()?, InKernel::of(other.pid())?];
@@ -272,6 +274,7 @@ fn who_survives_removes_what_a_killed_agent_left_closed() -> Result<()> {
         dead.gone()?;
         ensure!(living.alive()?.links == living.links, "the living agent's hooks are gone");
         stage.control()?;
+        killed.push(other);
     }
     let agent = stage.agent.take().context("no agent")?;
     let bpffs = agent.bpffs().to_owned();
