@@ -58,7 +58,7 @@ pub struct LogArgs {
     /// Form of the process log (on standard error) and of the access log
     #[arg(long, global = true, value_enum, default_value = "text", env = "UNDERSTUDY_LOG_FORMAT")]
     pub log_format: LogFormat,
-    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run and node, else warn]
+    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run and node, else warn, and of kube only what it alone can tell]
     #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG_LEVEL")]
     pub log_level: Option<String>,
 }

@@ -30,6 +30,10 @@ const METRICS_OF_RUN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// The kubelet and Prometheus ask from elsewhere.
 const METRICS_OF_NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15090);
 
+/// kube says the same at every retry, and prints whole answers that it cannot read. `control::source::kube` and `report` say each problem once, with
+/// its remedy. What kube knows alone (a bug of its own, a CA bundle that cannot be read again) is heard. Whoever gives a filter gets that one.
+const WITHOUT_KUBES_WORDS: &str = "kube_runtime=error,kube_client::client=off,kube_client::client::tls=warn";
+
 /// Flags that are fine each, but not together.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
@@ -325,7 +329,7 @@ fn logging(arguments: LogArgs, default_filter: &str) -> LogSettings {
     let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     LogSettings {
         format: arguments.log_format,
-        filter: arguments.log_level.unwrap_or_else(|| default_filter.to_owned()),
+        filter: arguments.log_level.unwrap_or_else(|| format!("{default_filter},{WITHOUT_KUBES_WORDS}")),
         colours: !plain && stderr().is_terminal(),
     }
 }
@@ -408,6 +412,9 @@ fn agent(
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+    use tracing_subscriber::filter::Targets;
+
     use super::*;
 
     fn resolve(line: &str) -> Result<Invocation, SettingsError> {
@@ -465,10 +472,32 @@ mod tests {
 
     #[test]
     fn only_what_captures_talks_about_itself_unasked() {
-        assert_eq!(resolve("understudy node --node-name n").unwrap().logging.filter, "info");
-        assert_eq!(resolve("understudy run --config x").unwrap().logging.filter, "info");
-        assert_eq!(resolve("understudy doctor").unwrap().logging.filter, "warn");
+        let enabled = |line: &str, level| filter(line).would_enable("understudy::app", &level);
+        assert!(enabled("understudy node --node-name n", Level::INFO));
+        assert!(enabled("understudy run --config x", Level::INFO));
+        assert!(!enabled("understudy run --config x", Level::DEBUG));
+        assert!(enabled("understudy doctor", Level::WARN) && !enabled("understudy doctor", Level::INFO));
         assert_eq!(resolve("understudy doctor --log-level debug").unwrap().logging.filter, "debug");
+    }
+
+    /// As the log's own filter reads it.
+    fn filter(line: &str) -> Targets {
+        resolve(line).unwrap().logging.filter.parse().unwrap()
+    }
+
+    /// A missing right would fill the log for as long as it is missing. Mutations that break it: a default filter that is a level alone; one that
+    /// is added to what the user typed.
+    #[test]
+    fn what_kube_says_at_every_retry_is_not_in_the_log_unless_asked_for() {
+        let by_default = filter("understudy node --node-name n");
+        for target in ["kube_runtime::watcher", "kube_client::client", "kube_client::client::builder"] {
+            assert!(!by_default.would_enable(target, &Level::WARN), "{target}");
+        }
+        assert!(by_default.would_enable("kube_runtime::watcher", &Level::ERROR));
+        assert!(by_default.would_enable("kube_client::client::tls", &Level::WARN));
+        assert!(by_default.would_enable("understudy::control::source::kube", &Level::WARN));
+        let asked = filter("understudy node --node-name n --log-level info");
+        assert!(asked.would_enable("kube_runtime::watcher", &Level::WARN));
     }
 
     #[test]
