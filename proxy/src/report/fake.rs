@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ struct State {
     refusing_of: Option<(String, u16)>,
     /// Every answer takes so long.
     slow: Duration,
+    /// Most objects of one page of a list; 0 = all.
+    page: usize,
 }
 
 /// The server, in the hands of the test.
@@ -62,7 +64,7 @@ impl Fake {
                     let (head, body) = request.into_parts();
                     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
                     let body = serde_json::from_slice(&body).unwrap_or_default();
-                    answer.send_response(fake.0.borrow_mut().answer(who, &head.method, head.uri.path(), body));
+                    answer.send_response(fake.0.borrow_mut().answer(who, &head.method, &head.uri, body));
                 });
             }
         });
@@ -99,6 +101,11 @@ impl Fake {
         self.0.borrow_mut().slow = time;
     }
 
+    /// Lists come in pages of so many objects.
+    pub(super) fn pages_of(&self, number: usize) {
+        self.0.borrow_mut().page = number;
+    }
+
     /// Writes since the last call.
     pub(super) fn writes(&self) -> Vec<Write> {
         std::mem::take(&mut self.0.borrow_mut().writes)
@@ -125,7 +132,8 @@ impl State {
         object
     }
 
-    fn answer(&mut self, who: &str, method: &Method, path: &str, body: Value) -> Response<Full<Bytes>> {
+    fn answer(&mut self, who: &str, method: &Method, uri: &Uri, body: Value) -> Response<Full<Bytes>> {
+        let path = uri.path();
         if *method == Method::GET {
             self.reads.push(path.to_owned());
         } else {
@@ -140,7 +148,7 @@ impl State {
             return refusal(*status);
         }
         match method.as_str() {
-            "GET" => self.read(path),
+            "GET" => self.read(path, uri.query().unwrap_or_default()),
             // Nothing is made of Events.
             "POST" if path.contains("/events") => said(&body),
             "POST" => {
@@ -152,7 +160,7 @@ impl State {
         }
     }
 
-    fn read(&self, path: &str) -> Response<Full<Bytes>> {
+    fn read(&self, path: &str, query: &str) -> Response<Full<Bytes>> {
         if let Some(object) = self.objects.get(path) {
             return said(object);
         }
@@ -166,7 +174,13 @@ impl State {
         let [plural] = rest else { return refusal(404) };
         let is_one = |path: &String| path.starts_with(&of_version) && path.contains(&format!("/{plural}/"));
         let items: Vec<_> = self.objects.iter().filter(|(path, _)| is_one(path)).map(|(_, object)| object).collect();
-        said(&json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}))
+        // The token is the number of the objects before.
+        let token = query.split('&').find_map(|pair| pair.strip_prefix("continue=")?.parse().ok());
+        let from = token.unwrap_or(0_usize).min(items.len());
+        let to = if self.page == 0 { items.len() } else { (from + self.page).min(items.len()) };
+        let token = if to < items.len() { to.to_string() } else { String::new() };
+        let metadata = json!({"resourceVersion": "1", "continue": token});
+        said(&json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items[from..to]}))
     }
 
     fn change(&mut self, path: &str, body: &Value) -> Response<Full<Bytes>> {

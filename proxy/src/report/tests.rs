@@ -87,6 +87,7 @@ fn one_of_two_writes_and_the_other_goes_on_when_it_ends_or_dies() {
         minutes(10).await;
         assert_eq!(fake.conditions(), [], "it is not the second's turn");
         one.end().await;
+        assert!(fake.get(LEASE)["spec"]["holderIdentity"].is_null(), "not given up");
         minutes(2).await;
         assert_eq!(fake.conditions(), at("two", &["a"]));
         assert_eq!(fake.get(LEASE)["spec"]["holderIdentity"], "two");
@@ -248,6 +249,112 @@ fn clusters_that_serve_older_versions_are_told_as_well() {
         fake.put(&path, object);
         minutes(6).await;
         assert_eq!(fake.conditions(), at("one", &["a"]));
+        one.end().await;
+    });
+}
+
+/// Ours says that it works, others only when they once did not. Mutation that breaks it: leaving a kind out.
+#[test]
+fn every_kind_that_says_what_shall_be_done_is_told() {
+    with(async {
+        let fake = Fake::default();
+        let kinds = [
+            ("DestinationRule", "networking.istio.io/v1", "destinationrules"),
+            ("ShadowPolicy", "understudy.dev/v1alpha1", "shadowpolicies"),
+            ("VirtualService", "networking.istio.io/v1", "virtualservices"),
+        ];
+        let mut verdicts = Verdicts::new();
+        for (kind, version, plural) in kinds {
+            for (name, verdict) in [("bad", broken("x")), ("good", Verdict::Effective)] {
+                let name = format!("{name}-{plural}");
+                let path = format!("/apis/{version}/namespaces/mirror/{plural}/{name}");
+                fake.put(&path, json!({"metadata": {"name": name, "namespace": "mirror", "generation": 1}}));
+                verdicts.insert(format!("{kind} mirror/{name}").into(), verdict);
+            }
+        }
+        let one = Running::start(&fake, "one", &Arc::new(verdicts));
+        minutes(1).await;
+        let written =
+            at("one", &["bad-destinationrules", "bad-shadowpolicies", "good-shadowpolicies", "bad-virtualservices"]);
+        assert_eq!(fake.conditions(), written);
+        one.end().await;
+    });
+}
+
+/// Mutation that breaks it: looking at the first page only.
+#[test]
+fn a_list_of_many_pages_is_looked_at_whole() {
+    with(async {
+        let fake = Fake::default();
+        fake.pages_of(3);
+        let names: Vec<String> = (0..10).map(|number| format!("r{number}")).collect();
+        names.iter().for_each(|name| fake.put_rule(name));
+        let all: Vec<_> = names.iter().map(|name| (&**name, broken("x"))).collect();
+        let one = Running::start(&fake, "one", &verdicts(&all));
+        minutes(1).await;
+        assert_eq!(fake.conditions().len(), 10);
+        names.iter().for_each(|name| fake.put_rule(name));
+        minutes(6).await;
+        assert_eq!(fake.conditions().len(), 10, "somebody took all of them away");
+        one.end().await;
+    });
+}
+
+/// Mutation that breaks it: leaving the version out of what is written.
+#[test]
+fn a_condition_that_somebody_writes_at_the_same_time_is_not_lost() {
+    with(async {
+        let fake = Fake::default();
+        fake.put_rule("a");
+        fake.slow(Duration::from_millis(100));
+        let one = Running::start(&fake, "one", &verdicts(&[("a", broken("x"))]));
+        let mut waits = 0;
+        while !fake.reads().contains(&rule("a")) {
+            waits += 1;
+            assert!(waits < 10_000, "it is never read");
+            sleep(Duration::from_millis(10)).await;
+        }
+        let mut object = fake.get(&rule("a"));
+        object["status"] = json!({"conditions": [{"type": "Reconciled", "status": "True"}]});
+        fake.put(&rule("a"), object);
+        minutes(1).await;
+        let types: Vec<_> = says(&fake, "a").into_iter().map(|(type_, _)| type_).collect();
+        assert_eq!(types, ["Reconciled", "Effective"]);
+        one.end().await;
+    });
+}
+
+/// Mutation that breaks it: going by what was written before another wrote.
+#[test]
+fn who_becomes_the_holder_again_looks_what_is_there_now() {
+    with(async {
+        let fake = Fake::default();
+        fake.put_rule("a");
+        let one = Running::start(&fake, "one", &verdicts(&[("a", broken("x"))]));
+        sleep(Duration::from_secs(15)).await;
+        assert_eq!(fake.conditions(), at("one", &["a"]));
+        // Another has the Lease, says something else, and dies.
+        let mut lease = fake.get(LEASE);
+        lease["spec"]["holderIdentity"] = json!("two");
+        fake.put(LEASE, lease);
+        fake.put_rule("a");
+        minutes(4).await;
+        assert_eq!(fake.conditions(), at("one", &["a"]), "it waited for the next look");
+        one.end().await;
+    });
+}
+
+/// Deleted between a look and a write. Mutation that breaks it: taking that for an error.
+#[test]
+fn an_object_that_goes_while_it_is_written_is_no_error() {
+    with(async {
+        let fake = Fake::default();
+        fake.put_rule("a");
+        fake.refuse_of("/status", 404);
+        let one = Running::start(&fake, "one", &verdicts(&[("a", broken("x"))]));
+        minutes(9).await;
+        let tries = fake.conditions().len();
+        assert!(tries <= 2, "{tries} tries");
         one.end().await;
     });
 }

@@ -22,8 +22,11 @@ fn other_writers_conditions_stay_and_what_is_said_is_not_said_again() {
     let status = json!({"conditions": [{"type": "Reconciled", "status": "True"}]});
     let said = conditions(&status, &broken("a"), Some(1), false).unwrap();
     assert_eq!((said.len(), &said[0]["type"]), (2, &json!("Reconciled")));
-    let status = json!({"conditions": said});
+    let mut status = json!({"conditions": said});
+    status["conditions"][1]["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
     assert_eq!(conditions(&status, &broken("a"), Some(1), false), None);
     let other = conditions(&status, &broken("b"), Some(1), false).unwrap();
-    assert_eq!(other[1]["lastTransitionTime"], status["conditions"][1]["lastTransitionTime"]);
+    assert_eq!(other[1]["lastTransitionTime"], "2026-01-01T00:00:00Z", "it was not well in between");
+    let well = conditions(&status, &Verdict::Effective, Some(1), false).unwrap();
+    assert_ne!(well[1]["lastTransitionTime"], "2026-01-01T00:00:00Z");
 }

@@ -49,6 +49,26 @@ fn pauses_begin_anew_after_a_success() {
     });
 }
 
+/// Of watches of every kind: some end with their kind's definition and begin anew, most never do. Mutation that breaks it: ending a watch whose place
+/// in history is gone.
+#[test]
+fn every_watch_goes_on_after_its_history_is_gone() {
+    with(async {
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        fake.say(&json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "code": 410, "reason": "Expired", "message": "too old resource version"}}));
+        assert!(silent(&mut source).await);
+        fake.put("pods", pod("new", "w1", "httpbin"));
+        until(&mut source, "Pod mirror/new", true).await;
+        fake.delete("endpointslices", "mirror", "httpbin-x");
+        until(&mut source, "EndpointSlice mirror/httpbin-x", false).await;
+        fake.put("namespaces", json!({"metadata": {"name": "third", "labels": {"understudy.dev/capture": "enabled"}}}));
+        until(&mut source, "Namespace third", true).await;
+    });
+}
+
 /// What went while nobody could say so goes with the next whole list. Mutation that breaks it: adding a list to what is known.
 #[test]
 fn what_a_new_list_does_not_have_is_gone() {
