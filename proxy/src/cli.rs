@@ -58,7 +58,7 @@ pub struct LogArgs {
     /// Form of the process log (on standard error) and of the access log
     #[arg(long, global = true, value_enum, default_value = "text", env = "UNDERSTUDY_LOG_FORMAT")]
     pub log_format: LogFormat,
-    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run and node, else warn]
+    /// off, error, warn, info, debug, trace, or directives like info,understudy::capture=debug [default: info for run and node, else warn, and of kube only what it alone can tell]
     #[arg(long, global = true, value_name = "FILTER", env = "UNDERSTUDY_LOG_LEVEL")]
     pub log_level: Option<String>,
 }
@@ -67,7 +67,7 @@ pub struct LogArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// The node's cgroup2 root [default: found in /proc/self/mountinfo]
+    /// The node's cgroup2 root, a mount point [default: found among this process's mounts, as the node's PID 1 (--proc) sees them]
     #[arg(long, value_name = "PATH", env = "UNDERSTUDY_CGROUP_ROOT")]
     pub cgroup_root: Option<PathBuf>,
     /// Where the BPF file system is mounted

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         case!(a_pod_is_found_in_every_kind_of_hierarchy_before_its_address_is_known).needs(NEEDS),
         case!(the_hosts_namespace_in_a_pods_cgroup_is_refused).needs(NEEDS),
         case!(a_process_in_another_pods_namespace_does_not_make_it_its_own).needs(NEEDS),
+        case!(a_static_pod_is_found_by_its_hash_if_its_namespace_has_the_address).needs(NEEDS),
         case!(a_sandbox_that_is_made_anew_is_enrolled_anew).needs(NEEDS),
         case!(a_pod_outlives_its_first_process).needs(NEEDS),
         case!(a_pod_with_a_user_namespace_of_its_own_is_enrolled).needs(NEEDS),
@@ -293,6 +294,35 @@ fn a_process_in_another_pods_namespace_does_not_make_it_its_own() -> Result<()> 
     let _own = lab.process(own.netns(), &intruders, "own")?;
     ensure!(!lab.look(), "{}", lab.reason("intruder"));
     ensure!(ask(&own.netns().path())?.starts_with("intruder ") && ask(&victim.netns().path())?.starts_with("victim "));
+    Ok(())
+}
+
+/// The UID of the mirror pod leads nowhere, and the hash is whoever's word. Mutations that break it: looking for the mirror pod's UID; enrolling
+/// a static pod with the addresses of whatever namespace was found, as other pods are before the API says theirs.
+fn a_static_pod_is_found_by_its_hash_if_its_namespace_has_the_address() -> Result<()> {
+    const HASH: &str = "0123456789abcdef0123456789abcdef";
+    let mut lab = Lab::new()?;
+    let root = cgroups::root()?;
+    let of_hash = |hash: &str, plan: PodPlan| PodPlan { sandbox: Sandbox::OfStaticUid(hash.into()), ..plan };
+    let (pod, victim, forger) =
+        (lab.node.pod("etcd").start()?, lab.node.pod("victim").start()?, lab.node.pod("forger").start()?);
+    let (own, victims) = (PodCgroup::create(&root, &lab.node, HASH)?, PodCgroup::create(&root, &lab.node, UID)?);
+    let (_own, _victim) = (lab.process(pod.netns(), &own, "etcd")?, lab.process(victim.netns(), &victims, "victim")?);
+    ensure!(lab.apply(&[of_hash(HASH, plan("etcd", OTHER, &[]))]), "enrolled before the API has said its address");
+    ensure!(lab.reason("etcd").contains("none of the pod's addresses"), "{}", lab.reason("etcd"));
+    ensure!(ask(&pod.netns().path())? == "native");
+    ensure!(!lab.apply(&[of_hash(HASH, plan("etcd", OTHER, &pod.ips()))]), "{}", lab.reason("etcd"));
+    ensure!(ask(&pod.netns().path())?.starts_with("etcd "));
+
+    // Somebody's pod names the UID of another pod: with an address that is not that one's, and with none.
+    for ips in [&forger.ips()[..], &[]] {
+        lab.apply(&[of_hash(UID, plan("forger", OTHER, ips))]);
+        ensure!(lab.reason("forger").contains("none of the pod's addresses"), "{}", lab.reason("forger"));
+        ensure!(ask(&victim.netns().path())? == "native" && ask(&forger.netns().path())? == "native");
+    }
+    // And stands in nobody's way.
+    lab.apply(&[of_hash(UID, plan("forger", OTHER, &forger.ips())), plan("victim", UID, &[])]);
+    ensure!(ask(&victim.netns().path())?.starts_with("victim "), "{}", lab.reason("victim"));
     Ok(())
 }
 

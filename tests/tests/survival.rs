@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         case!(a_killed_listener_is_restored).needs(NEEDS),
         case!(after_a_kill_not_one_new_connection_fails).needs(NEEDS),
         case!(after_a_kill_closed_rules_refuse_until_the_next_agent).needs(NEEDS),
+        case!(who_survives_removes_what_a_killed_agent_left_closed).needs(NEEDS),
         case!(cleanup_opens_what_a_killed_agent_left_closed).needs(NEEDS),
         case!(a_stopped_process_lets_new_connections_go_native).needs(NEEDS),
         case!(a_stopped_process_with_a_closed_rule_refuses).needs(NEEDS),
@@ -233,6 +234,64 @@ fn after_a_kill_closed_rules_refuse_until_the_next_agent() -> Result<()> {
     ensure!(stage.agent.take().context("no agent")?.stop()?.success(), "the agent did not end well");
     stage.native()?;
     kernel.gone()
+}
+
+/// Two agents, as in an upgrade, each in its turn killed. Fails if pins of a dead agent are only looked for at a start, or if those of a living one
+/// are taken for a dead one's.
+fn who_survives_removes_what_a_killed_agent_left_closed() -> Result<()> {
+    let mut stage = Stage::builder().closed().args(&RECONCILE).args(&["--instance", "first"]).up()?;
+    let beside = |stage: &Stage, name: &str, offset| {
+        let bpffs = stage.agent()?.bpffs();
+        let agent = Agent::builder(&stage.node).config(stage.manifests.path()).bpffs(bpffs).beside(name, offset);
+        agent.args(&RECONCILE).args(&["--instance", name]).start()
+    };
+    // The first has the bpffs, which goes with it.
+    let mut killed = Vec::new();
+    for (dead_first, name, offset) in [(true, "second", 100), (false, "third", 200)] {
+        let mut other = beside(&stage, name, offset)?;
+        let kernels = [stage.in_kernel()?, InKernel::of(other.pid())?];
+        reconciled(&other)?;
+        reconciled(stage.agent()?)?;
+        for kernel in &kernels {
+            ensure!(kernel.alive()?.links == kernel.links, "a living agent's hooks are gone");
+        }
+        stage.captured()?;
+        // Who came first sees connections first: dead, it refuses them. Who came later is only heard when the first has gone.
+        if dead_first {
+            other = std::mem::replace(stage.agent.as_mut().context("no agent")?, other);
+        }
+        other.kill()?;
+        let (dead, living) = if dead_first { (&kernels[0], &kernels[1]) } else { (&kernels[1], &kernels[0]) };
+        let mut refusals = 0;
+        wait::until("connections are taken again", || {
+            let refused = refused(&stage, VIP)?;
+            refusals += u32::from(refused);
+            Ok((!refused && dead.alive()?.links.is_empty()).then_some(()))
+        })?;
+        println!("{refusals} connections were refused meanwhile");
+        ensure!(dead_first || refusals == 0, "the living agent's connections were refused");
+        stage.captured()?;
+        dead.gone()?;
+        ensure!(living.alive()?.links == living.links, "the living agent's hooks are gone");
+        stage.control()?;
+        killed.push(other);
+    }
+    let agent = stage.agent.take().context("no agent")?;
+    let bpffs = agent.bpffs().to_owned();
+    ensure!(agent.stop()?.success(), "the agent did not end well");
+    stage.native()?;
+    let left = std::fs::read_dir(bpffs)?.flatten().filter(|entry| entry.file_name() == "understudy").count();
+    ensure!(left == 0, "pins are left");
+    Ok(())
+}
+
+/// Waits until the agent has looked after everything once more: it mends an entry that is gone.
+fn reconciled(agent: &Agent) -> Result<()> {
+    let repairs = || Ok::<_, anyhow::Error>(agent.metrics()?.sum("understudy_reconcile_repairs_total", &[]));
+    let (before, kernel) = (repairs()?, InKernel::of(agent.pid())?);
+    let (cookie, _) = kernel.only_netns()?;
+    kernel.netns()?.remove(&cookie)?;
+    wait::until("the agent has reconciled", || Ok((repairs()? > before).then_some(())))
 }
 
 /// T21 with a dead agent. Fails if `cleanup` does not know where the pins are.

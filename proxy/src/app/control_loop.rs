@@ -53,6 +53,8 @@ pub(super) struct ControlLoop {
     /// A configuration is in force. (What a cluster has not said yet is not.)
     begun: bool,
     announced: HashSet<Diagnostic>,
+    /// Why pins of a process that is gone are still there; said already.
+    unretired: Option<String>,
     /// What keeps the source from hearing.
     problems: Vec<String>,
     /// What of the rules the kernel did not take.
@@ -87,6 +89,7 @@ impl ControlLoop {
             dump,
             begun: false,
             announced: HashSet::new(),
+            unretired: None,
             problems: Vec::new(),
             not_captured: Vec::new(),
             node: None,
@@ -143,10 +146,25 @@ impl ControlLoop {
         self.begun = true;
         self.announce(source);
         self.carry_out().await;
-        match self.capture.retire_predecessor() {
-            Ok(removed) if removed.is_empty() => {}
-            Ok(removed) => tracing::info!(?removed, "removed what a former process had left pinned"),
-            Err(error) => tracing::error!(%error, "hooks of a former process are still pinned"),
+        self.retire_dead();
+    }
+
+    /// What a process that is gone has left pinned, before us or beside us (of two in an upgrade, one may be killed), refuses for closed rules.
+    fn retire_dead(&mut self) {
+        match self.capture.retire_dead() {
+            Ok(removed) => {
+                self.unretired = None;
+                if !removed.is_empty() {
+                    tracing::info!(?removed, "removed what a process that is gone had left pinned");
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.unretired.as_ref() != Some(&error) {
+                    tracing::error!(error, "hooks of a process that is gone are still pinned");
+                }
+                self.unretired = Some(error);
+            }
         }
     }
 
@@ -229,6 +247,7 @@ impl ControlLoop {
             self.metrics.reconcile_repairs.inc_by(report.repaired as u64);
         }
         self.account(&report);
+        self.retire_dead();
         self.enrolment.reconcile().await;
         self.show();
     }

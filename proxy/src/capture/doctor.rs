@@ -4,7 +4,12 @@ use std::{fs, path::Path};
 
 use aya::programs::{ProgramType, loaded_programs};
 
-use super::{cgroup::CgroupRoot, cgroup::RootKind, cleanup, features, load, pin};
+use super::{
+    cgroup::{CgroupRoot, RootKind},
+    cleanup,
+    features::{self, Capability, Needed},
+    load, pin,
+};
 use crate::net::{Mark, netns, rlimit};
 
 /// How a check ended.
@@ -48,7 +53,14 @@ impl Check {
 /// Runs every check. `proc`: the node's `/proc`.
 #[must_use]
 pub fn examine(cgroup: Option<&Path>, proc: &Path, bpffs: &Path, mark: Mark) -> Vec<Check> {
-    let mut checks = vec![object(), kernel(), btf(), capabilities(), root(cgroup, proc), node(proc)];
+    let mut checks = vec![
+        object(),
+        kernel(),
+        btf(),
+        capabilities(&features::missing_capabilities()),
+        root(cgroup, proc),
+        node(proc),
+    ];
     checks.extend(features::probes().into_iter().filter_map(probe));
     checks.extend([pins(bpffs), open_files(), marks(mark), neighbours()]);
     checks
@@ -79,13 +91,19 @@ fn btf() -> Check {
     }
 }
 
-fn capabilities() -> Check {
-    let missing = features::missing_capabilities();
+/// What only `node` needs is no problem of a machine on which `run` captures.
+fn capabilities(missing: &[Capability]) -> Check {
+    const NAME: &str = "capabilities";
     if missing.is_empty() {
-        return Check::ok("capabilities", "all there");
+        return Check::ok(NAME, "all there");
     }
     let list: Vec<_> = missing.iter().map(|c| format!("{} ({})", c.name, c.needed_for)).collect();
-    Check::problem("capabilities", format!("missing: {}", list.join(", ")), "run as root or grant them")
+    let found = format!("missing: {}", list.join(", "));
+    if missing.iter().all(|capability| capability.needed_by == Needed::ByNode) {
+        let remedy = "only `understudy node` needs it: run as root or grant it (as deploy/base/daemonset.yaml does)";
+        return Check::note(NAME, found, remedy);
+    }
+    Check::problem(NAME, found, "run as root or grant them")
 }
 
 fn root(explicit: Option<&Path>, proc: &Path) -> Check {
@@ -184,4 +202,25 @@ fn neighbours() -> Check {
     }
     let remedy = "one that translates Services (Cilium, Calico eBPF) may hide the Service from us; with Cilium set socketLB.hostNamespaceOnly=true";
     Check::note(NAME, names.join(", "), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails if `node` is told that all is well although it will find no pod, or if `run` is told not to work.
+    #[test]
+    fn what_only_node_needs_is_noted_with_its_remedy_and_is_no_problem() {
+        let lacking = |names: &[&str]| {
+            let missing = features::CAPABILITIES.into_iter().filter(|capability| names.contains(&capability.name));
+            capabilities(&missing.collect::<Vec<_>>())
+        };
+        assert_eq!(lacking(&[]).health, Health::Ok);
+        let check = lacking(&["CAP_SYS_PTRACE"]);
+        assert_eq!(check.health, Health::Note);
+        assert!(check.found.contains("CAP_SYS_PTRACE") && check.remedy.contains("`understudy node`"), "{check:?}");
+        let check = lacking(&["CAP_SYS_PTRACE", "CAP_NET_ADMIN"]);
+        assert_eq!(check.health, Health::Problem);
+        assert!(check.found.contains("CAP_SYS_PTRACE"), "{check:?}");
+    }
 }

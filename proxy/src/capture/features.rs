@@ -45,13 +45,40 @@ pub struct Capability {
     bit: u32,
     /// What stops working without it.
     pub needed_for: &'static str,
+    /// Who stops working.
+    pub needed_by: Needed,
+}
+
+/// Which command needs a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needed {
+    /// Whatever captures: `run` and `node`.
+    Always,
+    /// `node` alone: files name network namespaces, a cluster's pods are found by their processes.
+    ByNode,
 }
 
 /// What the process needs. `CAP_SYS_ADMIN` includes `CAP_BPF`.
-pub const CAPABILITIES: [Capability; 3] = [
-    Capability { name: "CAP_BPF", bit: 39, needed_for: "loading the hooks" },
-    Capability { name: "CAP_NET_ADMIN", bit: 12, needed_for: "attaching the hooks and marking sockets" },
-    Capability { name: "CAP_SYS_ADMIN", bit: 21, needed_for: "entering pods' network namespaces" },
+pub const CAPABILITIES: [Capability; 4] = [
+    Capability { name: "CAP_BPF", bit: 39, needed_for: "loading the hooks", needed_by: Needed::Always },
+    Capability {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        needed_for: "attaching the hooks and marking sockets",
+        needed_by: Needed::Always,
+    },
+    Capability {
+        name: "CAP_SYS_ADMIN",
+        bit: 21,
+        needed_for: "entering pods' network namespaces",
+        needed_by: Needed::Always,
+    },
+    Capability {
+        name: "CAP_SYS_PTRACE",
+        bit: 19,
+        needed_for: "reading /proc/PID/ns of other users' processes",
+        needed_by: Needed::ByNode,
+    },
 ];
 
 /// Which of [`CAPABILITIES`] the process lacks.
@@ -119,9 +146,9 @@ mod tests {
     #[test]
     fn missing_capabilities_are_named_and_sys_admin_includes_bpf() {
         let names = |effective| missing(effective).into_iter().map(|missing| missing.name).collect::<Vec<_>>();
-        assert_eq!(names(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
-        assert_eq!(names(1 << 21), ["CAP_NET_ADMIN"]);
-        assert_eq!(names(1 << 39 | 1 << 12), ["CAP_SYS_ADMIN"]);
+        assert_eq!(names(0), ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
+        assert_eq!(names(1 << 21), ["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]);
+        assert_eq!(names(1 << 39 | 1 << 12 | 1 << 19), ["CAP_SYS_ADMIN"]);
         assert_eq!(effective("Name:\tx\nCapEff:\t000001fffeffffff\n"), Some(0x1ff_feff_ffff));
     }
 }

@@ -207,7 +207,7 @@ impl Capture {
     /// Finds the root, loads, attaches and configures. No connection is redirected before a rule and a pod are there.
     ///
     /// Hooks that a former process of this instance left pinned (it had closed rules) go on refusing until
-    /// [`Capture::retire_predecessor`].
+    /// [`Capture::retire_dead`].
     ///
     /// # Errors
     /// With one line for the operator. Nothing stays attached or pinned then.
@@ -353,12 +353,13 @@ impl Capture {
         self.state().events.take()
     }
 
-    /// Removes what former processes left pinned, of this instance and of others. Call it when the first rules are synced and the first pods enrolled:
-    /// until then its hooks keep closed rules closed. Returns what was removed; the pins of a living process are not touched.
+    /// Removes what processes that are gone left pinned, of this instance and of others. Call it when the first rules are synced and the first pods
+    /// enrolled (until then such hooks keep closed rules closed), and again from time to time: who was there beside us may have been killed since.
+    /// Returns what was removed; the pins of a living process are not touched.
     ///
     /// # Errors
     /// If bpffs refuses, or a living process holds the instance.
-    pub fn retire_predecessor(&self) -> Result<Vec<PathBuf>, CaptureError> {
+    pub fn retire_dead(&self) -> Result<Vec<PathBuf>, CaptureError> {
         self.state().pins.retire_others()
     }
 

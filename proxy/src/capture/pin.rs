@@ -3,7 +3,8 @@
 //!
 //! Layout: `BPFFS/understudy/abi-N/INSTANCE/NUMBER/PROGRAM`. Each process takes the next number, so that a new one can pin before the old
 //! one's pins go. The living process that pins holds a lock (flock) on INSTANCE's directory: the kernel lets go of it when the process ends,
-//! however it ends, so a lock that can be taken means that every pin there is a dead process's.
+//! however it ends, so a lock that can be taken means that every pin there is a dead process's. Whoever lives removes those, at its start and
+//! later: its own hooks say what is closed now.
 
 use std::{
     fs, io,
@@ -35,6 +36,8 @@ use super::{
 
 /// Most time that the kernel is given to detach what is no longer pinned.
 const DETACHED_AFTER: Duration = Duration::from_secs(2);
+/// So long a name may be held by somebody who only removes what a dead process has pinned under it.
+const REMOVED_AFTER: Duration = Duration::from_millis(200);
 
 /// The pins of this process.
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl Pins {
             return Ok(());
         }
         self.lock = None;
+        let start = Instant::now();
         loop {
             fs::create_dir_all(&self.instance).map_err(failed)?;
             let directory = match fs::File::open(&self.instance) {
@@ -77,6 +81,10 @@ impl Pins {
             };
             match directory.try_lock() {
                 Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) if start.elapsed() < REMOVED_AFTER => {
+                    thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
                 Err(fs::TryLockError::WouldBlock) => {
                     return Err(CaptureError::InstanceHeld { path: self.instance.clone() });
                 }
@@ -359,6 +367,21 @@ mod tests {
         drop(living);
         next.retire_others().unwrap();
         assert_eq!(fs::read_dir(directory.path().join(TOP)).unwrap().count(), 0);
+    }
+
+    /// A container that was killed is started again under its name while another agent removes what it had left. Mutation that breaks it: giving
+    /// up at once.
+    #[test]
+    fn a_name_that_is_being_cleared_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut one, mut two) = (Pins::new(directory.path(), "node"), Pins::new(directory.path(), "node"));
+        one.lock().unwrap();
+        let clearing = thread::spawn(move || {
+            thread::sleep(REMOVED_AFTER / 10);
+            drop(one);
+        });
+        two.lock().unwrap();
+        clearing.join().unwrap();
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Dump {
             uid: Arc::clone(&pod.uid),
             netns: match &pod.sandbox {
                 Sandbox::At(path) => Some(path.clone()),
-                Sandbox::OfUid => None,
+                Sandbox::OfUid | Sandbox::OfStaticUid(_) => None,
             },
             ips: pod.ips.clone(),
         });

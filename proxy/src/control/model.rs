@@ -188,6 +188,8 @@ pub struct Pod {
     pub capture: Option<CaptureLabel>,
     /// Annotation `understudy.dev/netns`.
     pub netns: Option<Box<str>>,
+    /// The UID that the node knows a static pod by, of which this is the mirror: the hash of its manifest, as the annotation says.
+    pub static_uid: Option<Arc<str>>,
     /// `spec.nodeName`; `None` before it is scheduled, and if no more than its labels is known.
     pub node: Option<Box<str>>,
     /// `spec.runtimeClassName`.

@@ -32,6 +32,9 @@ pub enum Sandbox {
     At(PathBuf),
     /// Where a process of the pod is: to be found by the pod's UID.
     OfUid,
+    /// The same for a static pod, which the node knows by another UID than the API. Whoever may create a pod may write what stands here, so it
+    /// counts for nothing as long as the namespace is not proven by an address that the API says.
+    OfStaticUid(Arc<str>),
 }
 
 /// A pod of this node that shall be enrolled.
@@ -49,4 +52,16 @@ pub struct PodPlan {
     pub runtime_class: Option<Arc<str>>,
     /// `status.podIPs`. A pod of a cluster may not have been given them yet, although its namespace has them.
     pub ips: Vec<IpAddr>,
+}
+
+impl PodPlan {
+    /// The UID in the paths of the pod's cgroups, if it is to be found by that.
+    #[must_use]
+    pub fn cgroup_uid(&self) -> Option<&Arc<str>> {
+        match &self.sandbox {
+            Sandbox::At(_) => None,
+            Sandbox::OfUid => Some(&self.uid),
+            Sandbox::OfStaticUid(uid) => Some(uid),
+        }
+    }
 }

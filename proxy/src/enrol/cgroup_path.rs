@@ -14,7 +14,7 @@
 //! his own sees paths relative to it, like `/../../kubepods-besteffort-pod….slice/…`.
 //!
 //! A static pod's UID is a hash without dashes; the API shows its mirror pod under another UID, with the hash in the annotation
-//! `kubernetes.io/config.hash`.
+//! `kubernetes.io/config.mirror`.
 
 use std::borrow::Cow;
 

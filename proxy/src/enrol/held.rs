@@ -9,10 +9,7 @@ use std::{
 use proxy_common::netns::NetnsEntry;
 
 use super::{EnrolledPod, find::Found};
-use crate::{
-    control::plan::{PodPlan, Sandbox},
-    net::NetnsId,
-};
+use crate::{control::plan::PodPlan, net::NetnsId};
 
 /// An enrolled pod.
 pub(super) struct Held {
@@ -34,7 +31,7 @@ impl Held {
                 && self.plan.sandbox == other.sandbox
                 && self.plan.runtime_class == other.runtime_class
         };
-        self.plan == *plan || (plan.sandbox == Sandbox::OfUid && same(plan) && agree(&self.pod.ips, &plan.ips))
+        self.plan == *plan || (plan.cgroup_uid().is_some() && same(plan) && agree(&self.pod.ips, &plan.ips))
     }
 
     /// Does the path lead elsewhere, or nowhere?
@@ -44,10 +41,8 @@ impl Held {
 
     /// Another way to the same namespace, after the path has gone astray. False if there is none: the pod is gone, or in another sandbox.
     pub(super) fn find_again(&mut self, found: &Found) -> bool {
-        if self.plan.sandbox != Sandbox::OfUid {
-            return false;
-        }
-        match found.process_in(&self.plan.uid, self.pod.netns.id()) {
+        let Some(uid) = self.plan.cgroup_uid() else { return false };
+        match found.process_in(uid, self.pod.netns.id()) {
             Ok(path) => {
                 self.path = path.map_or_else(|| self.path.clone(), Path::to_owned);
                 path.is_some()

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     capture::{Capture, CaptureError},
-    control::plan::{PodPlan, Sandbox},
+    control::plan::PodPlan,
     net::{Netns, NetnsCookie},
     observe::metrics::Metrics,
 };
@@ -177,7 +177,7 @@ impl<R: Reach> Enrolment<R> {
         }
         self.refused.retain(|name| self.desired.contains_key(name));
         let is_new = |(name, plan): &(PodName, PodPlan)| {
-            plan.sandbox != Sandbox::OfUid || before.get(name) != Some(plan) || self.refused.reason(name).is_none()
+            plan.cgroup_uid().is_none() || before.get(name) != Some(plan) || self.refused.reason(name).is_none()
         };
         let new: Vec<_> = self.missing().filter(is_new).collect();
         let found = self.find(new.iter().map(|(_, plan)| plan)).await;
@@ -198,7 +198,7 @@ impl<R: Reach> Enrolment<R> {
             if held.find_again(&found) {
                 continue;
             }
-            if held.plan.sandbox == Sandbox::OfUid {
+            if held.plan.cgroup_uid().is_some() {
                 // As usual when its sandbox is made anew, or it has ended and the API has not said so yet.
                 tracing::info!(namespace = %name.0, pod = %name.1, "no process of the pod is in its network namespace any more");
             } else {
@@ -246,8 +246,7 @@ impl<R: Reach> Enrolment<R> {
 
     /// One scan for those that are found by their UID, none if there is none.
     async fn find<'a>(&self, plans: impl Iterator<Item = &'a PodPlan>) -> Found {
-        let by_uid = plans.filter(|plan| plan.sandbox == Sandbox::OfUid).map(|plan| Arc::clone(&plan.uid));
-        let uids: HashSet<_> = by_uid.collect();
+        let uids: HashSet<_> = plans.filter_map(PodPlan::cgroup_uid).cloned().collect();
         if uids.is_empty() { Found::default() } else { self.reach.find(uids).await }
     }
 

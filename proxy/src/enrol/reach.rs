@@ -73,7 +73,7 @@ impl InNamespaces {
         Ok(Arc::new(netns))
     }
 
-    /// Which of the pod's addresses a namespace has.
+    /// Which of the pod's addresses a namespace has. Only a UID that the API gave is enough for a pod that is not said to have any yet.
     async fn addresses(&self, netns: &Arc<Netns>, plan: &PodPlan) -> Result<Vec<IpAddr>, Refusal> {
         let present = self.factory.addresses(netns).await?;
         let ips = if plan.ips.is_empty() && plan.sandbox == Sandbox::OfUid {
@@ -89,11 +89,11 @@ impl InNamespaces {
     }
 
     /// The namespace of the pod's oldest process; if the pod has addresses, the first one that has one of them.
-    async fn verified(&self, plan: &PodPlan, found: &Found) -> Result<(Arc<Netns>, Vec<IpAddr>), Refusal> {
+    async fn verified(&self, plan: &PodPlan, uid: &str, found: &Found) -> Result<(Arc<Netns>, Vec<IpAddr>), Refusal> {
         if let Some(failure) = &found.failure {
             return Err(failure.into());
         }
-        let seen = found.pods.get(&plan.uid).ok_or(Refusal::NotFound)?;
+        let seen = found.pods.get(uid).ok_or(Refusal::NotFound)?;
         let tried = if plan.ips.is_empty() { 1 } else { seen.netns.len() };
         let mut refusal = seen.other.as_ref().map_or(Refusal::NotFound, Refusal::from);
         for (at, netns) in seen.netns.iter().take(tried).enumerate() {
@@ -124,7 +124,8 @@ impl Reach for InNamespaces {
                 let ips = self.addresses(&netns, plan).await?;
                 (netns, ips)
             }
-            Sandbox::OfUid => self.verified(plan, found).await?,
+            Sandbox::OfUid => self.verified(plan, &plan.uid, found).await?,
+            Sandbox::OfStaticUid(uid) => self.verified(plan, uid, found).await?,
         };
         let cookie = self.factory.cookie(&netns).await?;
         let listeners = Listeners::open(&self.factory, &netns, &ips).await?;

@@ -47,8 +47,12 @@ impl Reach for Local {
                 return Err(Refusal::ForeignAddress { path: path.clone(), ips: plan.ips.clone() });
             }
             Sandbox::At(path) => (Arc::new(Netns::open(path).unwrap()), plan.ips.clone()),
-            Sandbox::OfUid => {
-                let seen = found.pods.get(&plan.uid).and_then(|seen| seen.netns.first()).ok_or(Refusal::NotFound)?;
+            Sandbox::OfUid | Sandbox::OfStaticUid(_) => {
+                let seen = plan
+                    .cgroup_uid()
+                    .and_then(|uid| found.pods.get(uid))
+                    .and_then(|seen| seen.netns.first())
+                    .ok_or(Refusal::NotFound)?;
                 (Arc::clone(seen), self.node.ips.lock().unwrap().clone())
             }
         };
@@ -357,4 +361,24 @@ async fn a_new_sandbox_of_the_same_pod_is_enrolled_anew() {
     assert!(!world.enrolment.look().await);
     assert_eq!(world.events(), ["serve 1", "put 1", "delete 1 draining=false", "serve 1", "put 1"]);
     assert_eq!(world.scans().len(), 2, "one scan is enough to find that it went and where to");
+}
+
+/// The node knows a static pod by the hash of its manifest. Mutation that breaks it: looking for the mirror pod's own UID, at the first look
+/// or after the first process has ended.
+#[tokio::test]
+async fn a_static_pod_is_looked_for_by_the_uid_that_the_node_knows() {
+    let (mut world, ways) = clustered();
+    let (first, second) = (ways.to("1", "net"), ways.to("2", "net"));
+    world.processes("hash", &[&first, &second]);
+    let plan =
+        || PodPlan { sandbox: Sandbox::OfStaticUid("hash".into()), ..cluster_pod("etcd", "mirror", &["10.0.0.2"]) };
+    world.enrolment.apply(vec![plan()]).await;
+    std::fs::remove_file(&first).unwrap();
+    world.enrolment.reconcile().await;
+    world.enrolment.apply(vec![plan()]).await;
+    assert_eq!((world.events().join(", "), world.figures()), ("serve 1, put 1".to_owned(), (1, 1, 0)));
+    assert_eq!(world.scans(), [vec!["hash"], vec!["hash"]]);
+    let other = PodPlan { sandbox: Sandbox::OfStaticUid("other".into()), ..plan() };
+    assert!(world.enrolment.apply(vec![other]).await, "its manifest is another now");
+    assert_eq!(world.events(), ["delete 1 draining=false"]);
 }

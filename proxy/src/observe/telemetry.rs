@@ -208,6 +208,7 @@ pub(crate) fn detached_level(filter: &str) -> LogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{cli::Cli, settings::Invocation};
 
     #[test]
     fn typing_errors_in_a_filter_are_not_taken_for_targets() {
@@ -217,6 +218,9 @@ mod tests {
         for text in ["info", "OFF", "trace", "info,understudy::capture=debug", "hyper=off,debug", "understudy=3"] {
             assert!(parse_filter(text).is_ok(), "{text}");
         }
+        let line = ["understudy", "node", "--node-name", "n"].map(Into::into);
+        let by_default = Invocation::resolve(Cli::parse_arguments(line).unwrap()).unwrap().logging.filter;
+        assert!(parse_filter(&by_default).is_ok(), "{by_default}");
     }
 
     /// The one test of this process that may claim its logger: events and `log` records come out as far as the level lets them, also

@@ -161,3 +161,6 @@ fn some_of(time: Duration) -> Duration {
     let random = RandomState::new().hash_one(()) % 1000;
     time * u32::try_from(random).unwrap_or_default() / 1000
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,8 @@ pub type Verdicts = BTreeMap<Arc<str>, Verdict>;
 
 /// A verdict must stand for so long: endpoints come and go in every rollout.
 const SETTLED: Duration = Duration::from_secs(3);
-/// The next look if nothing changes before; a verdict that was written once is not looked at again, so it costs nothing.
+/// How often it is looked whether what was written still stands: one list of each kind, by one agent of the cluster. What somebody else has removed or
+/// changed is written again then, once.
 const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// Who writes, and in whose name.
@@ -46,19 +47,42 @@ pub async fn run(client: Client, identity: Identity, mut verdicts: watch::Receiv
     let mut lease = Lease::new(client.clone(), &identity);
     let mut writer = Writer::new(client, &identity);
     let mut settled = Instant::now() + SETTLED;
+    let mut look = Instant::now();
+    let mut pause = SETTLED;
     loop {
         tokio::select! {
             // The agent's end drops the sender; the next holder does not have to wait for our Lease to run out.
             changed = verdicts.changed() => match changed {
-                Ok(()) => settled = Instant::now() + SETTLED,
+                Ok(()) => (settled, pause) = (Instant::now() + SETTLED, SETTLED),
                 Err(_) => return lease.release().await,
             },
-            () = lease.due() => lease.renew().await,
+            () = lease.due() => {
+                let was_ours = lease.is_ours();
+                lease.renew().await;
+                if !was_ours && lease.is_ours() {
+                    // Somebody else wrote before us.
+                    look = Instant::now();
+                    settled = settled.min(look + SETTLED);
+                }
+            }
             () = sleep_until(settled), if lease.is_ours() => {
                 let now = Arc::clone(&verdicts.borrow_and_update());
-                let all_written = writer.write(&now).await;
-                settled = Instant::now() + if all_written { LOOK_AGAIN } else { SETTLED };
+                if Instant::now() >= look {
+                    writer.look(&now).await;
+                    look = Instant::now() + LOOK_AGAIN;
+                }
+                // A cluster that is slow must not make us write for longer than we may.
+                pause = match writer.write(&now, || lease.is_ours()).await {
+                    true => LOOK_AGAIN,
+                    false => (pause * 2).min(LOOK_AGAIN),
+                };
+                settled = Instant::now() + pause;
             }
         }
     }
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,8 @@ mod tests {
             message.starts_with("spec.http[0].mirror.subset: no DestinationRule defines the subset `v9`"),
             "{message}"
         );
+        // That a spelling is deprecated is no reason.
+        assert!(!message.contains("; "), "{message}");
     }
 
     #[test]
@@ -144,6 +146,30 @@ mod tests {
             panic!("{all:?}")
         };
         assert!(message.contains("mirror_percent"), "{message}");
+    }
+
+    /// An Event's note that is longer is refused as a whole. Mutations that break it: leaving either bound out; cutting inside a letter.
+    #[test]
+    fn what_is_said_fits_into_an_event() {
+        let said = |rules: &str| {
+            let all = judge(&[SERVICE, SLICE, ("VirtualService mirror/a", rules)]);
+            match all.get("VirtualService mirror/a") {
+                Some(Verdict::Not { message, .. }) => message.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let one = r#"{"route":[{"destination":{"host":"httpbin"}}],"mirror":{"host":"httpbin","subset":"v9"}}"#;
+        let many = format!(
+            r#"{{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{{"name":"a","namespace":"mirror"}},"spec":{{"hosts":["httpbin"],"http":[{}]}}}}"#,
+            vec![one; 40].join(",")
+        );
+        let message = said(&many);
+        assert!(message.len() < 1000 && message.ends_with("; and more"), "{} bytes: {message}", message.len());
+        for letter in ["x", "ü", "€"] {
+            let message = said(&many.replace("v9", &letter.repeat(700)));
+            assert!(message.len() < 1000 && message.ends_with('…') || message.ends_with("; and more"), "{message}");
+            assert!(message.len() < 1000, "{} bytes", message.len());
+        }
     }
 
     #[test]

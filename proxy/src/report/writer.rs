@@ -2,6 +2,10 @@
 //!
 //! Comes in: verdicts. Goes out: at most one patch and one Event for each object whose verdict is another than it says. Never: other
 //! writers' conditions changed.
+//!
+//! What was written is not asked about again at each change. Another writer may have removed or changed it (an older status that somebody applies,
+//! a controller that writes the whole of it), so a look from time to time finds what no longer stands; that is written again, without an Event, for
+//! there is no news. A look is a list of each kind, and between two of them nothing is written twice: who writes against us is no loop.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde_json::{Value, json};
@@ -27,51 +31,130 @@ const VERSIONS: [(&str, &str, &str, &[&str]); 3] = [
     ("ShadowPolicy", "understudy.dev", "shadowpolicies", &["v1alpha1"]),
 ];
 
+/// Objects of one answer of a look.
+const PAGE: u32 = 500;
+
 pub(super) struct Writer {
     client: Client,
     recorder: Recorder,
     /// What each object says, as far as we have seen or written it.
-    written: HashMap<Arc<str>, Verdict>,
+    said: HashMap<Arc<str>, Said>,
+    /// Why an object could not be written; told already.
+    failed: HashMap<Arc<str>, String>,
 }
+
+struct Said {
+    verdict: Verdict,
+    /// It was there when we last looked.
+    stands: bool,
+}
+
+/// An object's kind as the cluster serves it, and the object.
+type Object = (Api<DynamicObject>, ApiResource, DynamicObject);
 
 impl Writer {
     pub(super) fn new(client: Client, identity: &Identity) -> Self {
         let reporter = Reporter { controller: "understudy".into(), instance: Some(identity.pod.to_string()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, written: HashMap::new() }
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self { recorder, client, said: HashMap::new(), failed: HashMap::new() }
     }
 
-    /// Makes the objects say these verdicts. True if they all do.
-    pub(super) async fn write(&mut self, verdicts: &Verdicts) -> bool {
-        self.written.retain(|path, _| verdicts.contains_key(path));
+    /// Looks what the objects say now. True if all of them could be seen.
+    pub(super) async fn look(&mut self, verdicts: &Verdicts) -> bool {
+        let mut all = true;
+        for (kind, ..) in VERSIONS {
+            let of_kind = |path: &Arc<str>| path.split_once(' ').is_some_and(|(of, _)| of == kind);
+            if verdicts.keys().any(of_kind)
+                && let Err(error) = self.look_at(kind, verdicts).await
+            {
+                all = false;
+                tracing::debug!(kind, %error, "cannot look at what objects say");
+            }
+        }
+        all
+    }
+
+    async fn look_at(&mut self, kind: &str, verdicts: &Verdicts) -> Result<(), kube::Error> {
+        for resource in resources(kind) {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            // From the API server's cache; what is a little old there is only written again if it is so when we write.
+            let mut page = ListParams::default().match_any().limit(PAGE);
+            loop {
+                let objects = match api.list(&page).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => break,
+                    listed => listed?,
+                };
+                objects.items.iter().for_each(|object| self.see(kind, object, verdicts));
+                match objects.metadata.continue_.filter(|token| !token.is_empty()) {
+                    Some(token) => page = ListParams::default().limit(PAGE).continue_token(&token),
+                    None => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, kind: &str, object: &DynamicObject, verdicts: &Verdicts) {
+        let metadata = &object.metadata;
+        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else { return };
+        let Some((path, verdict)) = verdicts.get_key_value(&*format!("{kind} {namespace}/{name}")) else { return };
+        if missing(kind, object, verdict).is_none() {
+            self.said.insert(Arc::clone(path), Said { verdict: verdict.clone(), stands: true });
+        } else if let Some(said) = self.said.get_mut(path) {
+            said.stands = false;
+        }
+    }
+
+    /// Makes the objects say these verdicts, as long as it `may`. True if they all do.
+    pub(super) async fn write(&mut self, verdicts: &Verdicts, may: impl Fn() -> bool) -> bool {
+        self.said.retain(|path, _| verdicts.contains_key(path));
+        self.failed.retain(|path, _| verdicts.contains_key(path));
         let mut all = true;
         for (path, verdict) in verdicts.iter() {
-            if self.written.get(path) == Some(verdict) {
+            let said = self.said.get(path).filter(|said| said.verdict == *verdict);
+            if said.is_some_and(|said| said.stands) {
                 continue;
             }
-            match self.one(path, verdict).await {
-                Ok(()) => _ = self.written.insert(Arc::clone(path), verdict.clone()),
+            if !may() {
+                return false;
+            }
+            match self.one(path, verdict, said.is_none()).await {
+                Ok(()) => {
+                    self.said.insert(Arc::clone(path), Said { verdict: verdict.clone(), stands: true });
+                    self.failed.remove(path);
+                }
                 // It is gone, and with it what there was to say.
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => {
                     all = false;
-                    tracing::warn!(object = %path, %error, "cannot write what there is to say about an object");
+                    let error = error.to_string();
+                    if self.failed.get(path) != Some(&error) {
+                        tracing::warn!(object = %path, error, "cannot write what there is to say about an object");
+                    }
+                    self.failed.insert(Arc::clone(path), error);
                 }
             }
         }
         all
     }
 
-    async fn one(&self, path: &str, verdict: &Verdict) -> Result<(), kube::Error> {
+    async fn one(&self, path: &str, verdict: &Verdict, is_news: bool) -> Result<(), kube::Error> {
         let Some((kind, name)) = path.split_once(' ') else { return Ok(()) };
         let Some((namespace, name)) = name.split_once('/') else { return Ok(()) };
         let Some((api, resource, object)) = self.find(kind, namespace, name).await? else { return Ok(()) };
-        let status = object.data.get("status").cloned().unwrap_or_default();
-        // An object of Istio that works is left as it is.
-        let ours = kind == "ShadowPolicy";
-        let Some(conditions) = conditions(&status, verdict, object.metadata.generation, ours) else { return Ok(()) };
+        let Some(conditions) = missing(kind, &object, verdict) else { return Ok(()) };
         // The version is in the patch: a condition that somebody else writes meanwhile is not lost, we come again.
         let patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "status": {"conditions": conditions}});
         api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        let (type_, reason, note) = match verdict {
+            Verdict::Effective => (EventType::Normal, "Effective".to_owned(), "it does what it says".to_owned()),
+            Verdict::Not { reason, message } => (EventType::Warning, reason.to_string(), message.clone()),
+        };
+        if !is_news {
+            tracing::info!(object = path, reason, note, "said again at the object, where somebody else had changed it");
+            return Ok(());
+        }
+        tracing::info!(object = path, reason, note, "said at the object");
         let reference = ObjectReference {
             api_version: Some(resource.api_version.clone()),
             kind: Some(resource.kind.clone()),
@@ -81,34 +164,41 @@ impl Writer {
             resource_version: object.metadata.resource_version.clone(),
             ..ObjectReference::default()
         };
-        let (type_, reason, note) = match verdict {
-            Verdict::Effective => (EventType::Normal, "Effective".to_owned(), "it does what it says".to_owned()),
-            Verdict::Not { reason, message } => (EventType::Warning, reason.to_string(), message.clone()),
-        };
-        tracing::info!(object = path, reason, note, "said at the object");
         let event = Event { type_, reason, note: Some(note), action: "Compile".into(), secondary: None };
         self.recorder.publish(&event, &reference).await
     }
 
     /// The object in the best version that the cluster serves.
-    async fn find(
-        &self,
-        kind: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<(Api<DynamicObject>, ApiResource, DynamicObject)>, kube::Error> {
-        let Some((_, group, plural, versions)) = VERSIONS.iter().find(|(known, ..)| *known == kind) else {
-            return Ok(None);
-        };
-        for version in *versions {
-            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+    async fn find(&self, kind: &str, namespace: &str, name: &str) -> Result<Option<Object>, kube::Error> {
+        for resource in resources(kind) {
             let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
-            if let Some(object) = api.get_opt(name).await? {
-                return Ok(Some((api, resource, object)));
+            match api.get(name).await {
+                Ok(object) => return Ok(Some((api, resource, object))),
+                // No such object, or no such version: that is said in plain text, without a reason.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(None)
     }
+}
+
+/// A kind in every version, the best first.
+fn resources(kind: &str) -> impl Iterator<Item = ApiResource> {
+    let versions = VERSIONS.into_iter().filter(move |(known, ..)| *known == kind);
+    versions.flat_map(|(kind, group, plural, versions)| {
+        versions
+            .iter()
+            .map(move |version| ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural))
+    })
+}
+
+/// The conditions that an object should have and has not.
+fn missing(kind: &str, object: &DynamicObject, verdict: &Verdict) -> Option<Vec<Value>> {
+    let status = object.data.get("status").unwrap_or(&Value::Null);
+    // An object of Istio that works is left as it is.
+    let ours = kind == "ShadowPolicy";
+    conditions(status, verdict, object.metadata.generation, ours)
 }
 
 /// The conditions as they should be; `None` if they are so, or if it is not for us to say something.
@@ -141,34 +231,4 @@ fn conditions(status: &Value, verdict: &Verdict, generation: Option<i64>, say_go
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::diagnostic::Reason;
-
-    fn broken(message: &str) -> Verdict {
-        Verdict::Not { reason: Reason::UnknownSubset, message: message.to_owned() }
-    }
-
-    #[test]
-    fn an_object_of_istio_that_works_is_left_alone_until_it_once_did_not() {
-        let nothing = json!({});
-        assert_eq!(conditions(&nothing, &Verdict::Effective, Some(1), false), None);
-        let said = conditions(&nothing, &broken("no such subset"), Some(1), false).unwrap();
-        assert_eq!((&said[0]["status"], &said[0]["reason"]), (&json!("False"), &json!("UnknownSubset")));
-        let well = conditions(&json!({"conditions": said}), &Verdict::Effective, Some(2), false).unwrap();
-        assert_eq!((&well[0]["status"], &well[0]["observedGeneration"]), (&json!("True"), &json!(2)));
-        assert!(conditions(&nothing, &Verdict::Effective, Some(1), true).is_some());
-    }
-
-    /// Fails if a condition of Istio's is lost, or if the same thing is written again and again.
-    #[test]
-    fn other_writers_conditions_stay_and_what_is_said_is_not_said_again() {
-        let status = json!({"conditions": [{"type": "Reconciled", "status": "True"}]});
-        let said = conditions(&status, &broken("a"), Some(1), false).unwrap();
-        assert_eq!((said.len(), &said[0]["type"]), (2, &json!("Reconciled")));
-        let status = json!({"conditions": said});
-        assert_eq!(conditions(&status, &broken("a"), Some(1), false), None);
-        let other = conditions(&status, &broken("b"), Some(1), false).unwrap();
-        assert_eq!(other[1]["lastTransitionTime"], status["conditions"][1]["lastTransitionTime"]);
-    }
-}
+mod tests;

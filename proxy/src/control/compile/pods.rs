@@ -21,7 +21,7 @@ const NETNS_DIR: &str = "/run/netns";
 ///
 /// With a `node`, its pods are meant, and the namespace is to be found by the pod's UID: an annotation would let the author of a pod choose.
 pub(super) fn pods(world: &World<'_>, node: Option<&str>, findings: &mut Findings) -> Vec<PodPlan> {
-    let mut plan = |pod: &&Pod| wanted(pod, world, node, findings).then(|| plan(pod, node, findings)).flatten();
+    let mut plan = |pod: &&Pod| wanted(pod, world, node, findings).then(|| plan(pod, world, node, findings)).flatten();
     world.pods.iter().filter_map(&mut plan).collect()
 }
 
@@ -56,8 +56,12 @@ fn object_of(pod: &Pod) -> String {
     format!("Pod {}/{}", pod.namespace, pod.name)
 }
 
-fn plan(pod: &Pod, node: Option<&str>, findings: &mut Findings) -> Option<PodPlan> {
-    let sandbox = if node.is_some() { Sandbox::OfUid } else { Sandbox::At(named(pod, findings)?) };
+fn plan(pod: &Pod, world: &World<'_>, node: Option<&str>, findings: &mut Findings) -> Option<PodPlan> {
+    let sandbox = match (node, &pod.static_uid) {
+        (None, _) => Sandbox::At(named(pod, findings)?),
+        (Some(_), None) => Sandbox::OfUid,
+        (Some(_), Some(uid)) => Sandbox::OfStaticUid(static_uid(uid, pod, world, findings)?),
+    };
     Some(PodPlan {
         namespace: Arc::clone(&pod.namespace),
         name: Arc::clone(&pod.name),
@@ -66,6 +70,17 @@ fn plan(pod: &Pod, node: Option<&str>, findings: &mut Findings) -> Option<PodPla
         runtime_class: pod.runtime_class.as_deref().map(Into::into),
         ips: pod.ips.clone(),
     })
+}
+
+/// The UID that a mirror pod names, unless it is another pod's: the API server gives those, and this one is what somebody wrote.
+fn static_uid(uid: &Arc<str>, pod: &Pod, world: &World<'_>, findings: &mut Findings) -> Option<Arc<str>> {
+    let Some(owner) = world.pods.iter().find(|other| other.uid == *uid) else { return Some(Arc::clone(uid)) };
+    let message = format!(
+        "the pod is not enrolled: its annotation `kubernetes.io/config.mirror` names the UID of {}",
+        object_of(owner)
+    );
+    findings.warning(&pod.location, &object_of(pod), message, "only a kubelet writes it, for a static pod");
+    None
 }
 
 /// The namespace that the pod's annotation names, if the pod has an address too.

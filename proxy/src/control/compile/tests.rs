@@ -4,6 +4,7 @@ mod endpoints;
 mod hosts;
 mod policies;
 mod rules;
+mod static_pods;
 
 use std::sync::Arc;
 

@@ -19,6 +19,9 @@ use crate::control::{
 
 const CAPTURE: &str = "understudy.dev/capture";
 const NETNS: &str = "understudy.dev/netns";
+/// The kubelet's own test of a mirror pod. It writes the same value as `kubernetes.io/config.hash`, which others may change later; the API
+/// server lets nobody add, change or remove this one.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Checks a Namespace.
@@ -115,6 +118,7 @@ pub(super) fn pod(id: &ObjectId, wire: WirePod, reporter: &mut Reporter<'_>) -> 
         labels: wire.metadata.labels,
         capture,
         netns,
+        static_uid: wire.metadata.annotations.get(MIRROR).filter(|uid| !uid.is_empty()).map(|uid| uid.as_str().into()),
         node: wire.spec.node_name.filter(|name| !name.is_empty()),
         runtime_class: wire.spec.runtime_class_name.filter(|name| !name.is_empty()),
         host_network: wire.spec.host_network,

@@ -13,11 +13,11 @@ use kube::{
 };
 use tokio::{
     sync::watch as channel,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
-    listen::{Heard, Out, Pause, describe, objects},
+    listen::{Heard, LONGEST_PAUSE, Out, Pause, describe, objects},
     watch::{Custom, Watch},
 };
 
@@ -55,11 +55,14 @@ pub(super) async fn listen(client: &Client, kind: Custom, watch: &Watch, out: &O
                 Definition::Unknown | Definition::Absent => {}
                 Definition::Unclear | Definition::Present | Definition::Leaving => match version(client, kind).await {
                     Ok(Some(version)) => {
-                        pause = Pause::default();
                         let resource = kind.resource(version);
+                        let begun = Instant::now();
                         tokio::select! {
                             _ = objects(client, &resource, watch, out) => {}
                             _ = definition.wait_for(|known| *known == Definition::Absent) => {}
+                        }
+                        if begun.elapsed() > LONGEST_PAUSE {
+                            pause = Pause::default();
                         }
                         // 404: the definition's end is told elsewhere.
                         let _ = timeout(pause.next(), definition.wait_for(|known| *known == Definition::Absent)).await;

@@ -156,3 +156,6 @@ fn names(path: &Arc<str>, text: &str, object: &Value, cluster_domain: &str) -> O
         _ => Some(Names::Nothing),
     }
 }
+
+#[cfg(test)]
+mod tests;

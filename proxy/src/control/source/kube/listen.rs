@@ -28,7 +28,7 @@ use super::{definition, trim::trim, watch::Watch};
 /// The first pause after an error; each next one is twice as long, up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 /// So long after the API server is back we know it at the latest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What is heard of a watch.
 #[derive(Clone, Debug, PartialEq)]

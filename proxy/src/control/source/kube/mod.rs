@@ -242,7 +242,11 @@ impl KubeSource {
             }
             return false;
         }
-        self.watches.retain(|watch, _| self.wanted.contains(watch));
+        // The watches of before show what the new ones have not shown yet, also if we do not wait for those any longer.
+        let asked = |watch| self.watches.get(watch).is_some_and(|watched| watched.known.state == State::Asked);
+        if !self.wanted.iter().any(asked) {
+            self.watches.retain(|watch, _| self.wanted.contains(watch));
+        }
         let texts = self.gather();
         let first = !std::mem::replace(&mut self.complete, true);
         if !first && texts == self.last {

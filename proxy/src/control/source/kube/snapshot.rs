@@ -124,6 +124,22 @@ mod tests {
         }
     }
 
+    /// A node that loses its power in the middle finds the file of before. Mutation that breaks it: writing over it.
+    #[test]
+    fn a_file_that_is_being_written_is_not_the_one_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "w1", texts()).unwrap();
+        let before = fs::read(file_of(folder.path())).unwrap();
+        let linked = folder.path().join("linked");
+        fs::hard_link(file_of(folder.path()), &linked).unwrap();
+        write(folder.path(), "w1", Vec::new()).unwrap();
+        assert_eq!(fs::read(linked).unwrap(), before);
+        assert_eq!(load(folder.path(), "w1"), Some(Vec::new()));
+        // What a write that was broken off has left is not read.
+        fs::write(folder.path().join(format!("{FILE}.new")), "{").unwrap();
+        assert_eq!(load(folder.path(), "w1"), Some(Vec::new()));
+    }
+
     #[test]
     fn the_last_of_many_states_is_the_one_on_disk() {
         let folder = tempfile::tempdir().unwrap();

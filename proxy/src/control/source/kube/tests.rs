@@ -1,6 +1,9 @@
 //! The source against an API server that fails in every way that real ones do. Time is the test's: pauses pass at once.
 
+mod bursts;
 mod fake;
+mod kinds;
+mod outages;
 
 use std::future::Future;
 

@@ -32,6 +32,8 @@ const POD: &[&str] = &[
 const SLICE: &[&str] = &["addressType", "ports"];
 const METADATA: &[&str] = &["name", "namespace", "uid", "labels", "creationTimestamp", "deletionTimestamp"];
 const OURS: &str = "understudy.dev/";
+/// By which the node knows a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// What is kept of an object that a watch shows.
 pub(super) fn trim(watch: &Watch, api_version: &str, kind: &str, whole: &Value) -> Value {
@@ -50,10 +52,13 @@ pub(super) fn trim(watch: &Watch, api_version: &str, kind: &str, whole: &Value) 
 
 fn metadata(whole: &Value) -> Value {
     let mut kept = of(whole, METADATA);
-    // Our own annotations: others are long, and change.
+    // Our own annotations, and one: others are long, and change.
     if let Some(all) = whole.get("annotations").and_then(Value::as_object) {
-        let ours: Map<_, _> =
-            all.iter().filter(|(name, _)| name.starts_with(OURS)).map(|(k, v)| (k.clone(), v.clone())).collect();
+        let ours: Map<_, _> = all
+            .iter()
+            .filter(|(name, _)| name.starts_with(OURS) || *name == MIRROR)
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         if !ours.is_empty() {
             kept.insert("annotations".into(), Value::Object(ours));
         }
@@ -123,7 +128,8 @@ mod tests {
     #[test]
     fn of_a_pod_its_place_and_addresses_are_kept_and_its_probes_are_not() {
         let pod = json!({
-            "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"app": "x"}, "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"app": "x"}, "deletionTimestamp": "2026-01-01T00:00:00Z",
+                         "annotations": {"kubernetes.io/config.mirror": "0af1", "kubernetes.io/config.seen": "2026-01-01T00:00:00Z"}},
             "spec": {"nodeName": "w1", "containers": [{"name": "c"}], "hostNetwork": true, "runtimeClassName": "gvisor"},
             "status": {"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "Ready"}]},
         });
@@ -131,6 +137,7 @@ mod tests {
         assert_eq!(kept["spec"], json!({"nodeName": "w1", "hostNetwork": true, "runtimeClassName": "gvisor"}));
         assert_eq!(kept["status"], json!({"phase": "Running", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]}));
         assert_eq!(kept["metadata"]["deletionTimestamp"], "2026-01-01T00:00:00Z");
+        assert_eq!(kept["metadata"]["annotations"], json!({"kubernetes.io/config.mirror": "0af1"}));
     }
 
     #[test]

@@ -142,6 +142,21 @@ mod tests {
         assert!(names(&["*.b.mirror.svc.cluster.local"]).is_empty());
     }
 
+    /// Whose endpoints a subset tells apart is asked of these. Mutation that breaks it: leaving out what a wildcard covers.
+    #[test]
+    fn a_service_is_covered_by_its_name_or_by_a_wildcard() {
+        let covers = |host: &str, namespace: &str, name: &str| {
+            let mut all = Hosts::default();
+            all.add(host, "cluster.local");
+            all.covers(namespace, name)
+        };
+        assert!(covers("httpbin.mirror.svc.cluster.local", "mirror", "httpbin"));
+        assert!(!covers("httpbin.mirror.svc.cluster.local", "mirror", "other"));
+        assert!(covers("*.mirror.svc.cluster.local", "mirror", "other"));
+        assert!(!covers("*.mirror.svc.cluster.local", "other", "httpbin"));
+        assert!(covers("*", "other", "httpbin"));
+    }
+
     #[test]
     fn labels_are_asked_for_by_a_term_of_the_selector_together_where_they_share_it() {
         let ns: Arc<str> = "mirror".into();

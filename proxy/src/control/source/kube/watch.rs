@@ -173,6 +173,10 @@ mod tests {
         assert_eq!(fields(one).as_deref(), Some("metadata.name=httpbin"));
         let two = Watch::Slices { namespace: ns(), services: Some(set(&["b", "a"])) };
         assert_eq!(labels(two).as_deref(), Some("kubernetes.io/service-name in (a,b)"));
+        // Of the API server's cache, and not of etcd.
+        for watch in Watch::first(&"w1".into()) {
+            assert!(matches!(watch.selection().list_semantic, watcher::ListSemantic::Any), "{watch}");
+        }
         let pods = Watch::Labels { namespace: "mirror".into(), key: "app".into(), values: set(&["httpbin"]) };
         assert!(pods.metadata_only());
         assert_eq!(labels(pods).as_deref(), Some("app in (httpbin)"));

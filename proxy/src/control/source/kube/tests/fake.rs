@@ -1,6 +1,12 @@
 //! An API server that has what it is given, selects as a real one does, and fails as it is told.
 
-use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -9,8 +15,16 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody}
 use hyper::body::Frame;
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::{
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    time::sleep,
+};
 use tower_test::mock;
+
+/// How long an answer takes.
+const LATENCY: Duration = Duration::from_millis(1);
+/// In place of a plural: which kinds are served.
+pub(super) const DISCOVERY: &str = "(discovery)";
 
 /// A whole answer, or a watch.
 type Said = UnsyncBoxBody<Bytes, Infallible>;
@@ -42,6 +56,8 @@ struct State {
     refusing: Option<u16>,
     /// Requests for this plural are answered so.
     refusing_of: Option<(String, u16)>,
+    /// Requests for these plurals are not answered.
+    hanging: BTreeSet<String>,
     /// Every change: its version, plural, kind and object.
     history: Vec<(u64, String, &'static str, Value)>,
     asked: Vec<String>,
@@ -57,8 +73,14 @@ impl Fake {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Said>>();
         let fake = self.clone();
         tokio::task::spawn_local(async move {
+            let mut unanswered = Vec::new();
             while let Some((request, answer)) = handle.next_request().await {
-                answer.send_response(fake.answer(&request));
+                // Time passes, also for who asks in a loop.
+                sleep(LATENCY).await;
+                match fake.answer(&request) {
+                    Some(said) => answer.send_response(said),
+                    None => unanswered.push(answer),
+                }
             }
         });
         kube::Client::new(service, "default")
@@ -102,9 +124,25 @@ impl Fake {
         self.0.borrow_mut().refusing_of = status.map(|status| (plural.to_owned(), status));
     }
 
+    /// Does not answer requests for this plural any more.
+    pub(super) fn hang(&self, plural: &str) {
+        self.0.borrow_mut().hanging.insert(plural.to_owned());
+    }
+
+    /// Forgets what has happened: a watch that goes on where it was hears nothing of it.
+    pub(super) fn forget(&self) {
+        self.0.borrow_mut().history.clear();
+    }
+
     /// Ends every watch.
     pub(super) fn hang_up(&self) {
         self.0.borrow_mut().watchers.clear();
+    }
+
+    /// How many watches of a plural there are.
+    pub(super) fn watched(&self, plural: &str) -> usize {
+        let state = self.0.borrow();
+        state.watchers.iter().filter(|one| one.question.plural == plural && !one.lines.is_closed()).count()
     }
 
     /// Every request since the last call: its path and query.
@@ -112,28 +150,35 @@ impl Fake {
         std::mem::take(&mut self.0.borrow_mut().asked)
     }
 
-    fn answer(&self, request: &Request<Body>) -> Response<Said> {
+    /// `None`: not at all.
+    fn answer(&self, request: &Request<Body>) -> Option<Response<Said>> {
         let mut state = self.0.borrow_mut();
         let uri = request.uri();
         state.asked.push(uri.path_and_query().map(ToString::to_string).unwrap_or_default());
         if let Some(status) = state.refusing {
-            return refusal(status, "refused");
+            return Some(refusal(status, "refused"));
         }
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
         if let ["apis", group, version] = parts[..] {
-            return state.discovery(group, version);
+            return Some(match &state.refusing_of {
+                Some((plural, status)) if plural == DISCOVERY => refusal(*status, "refused"),
+                _ => state.discovery(group, version),
+            });
         }
         let question = question(&parts, uri.query().unwrap_or_default());
         if let Some((plural, status)) = &state.refusing_of
             && *plural == question.plural
         {
-            return refusal(*status, &format!("{plural} is forbidden: User cannot list resource"));
+            return Some(refusal(*status, &format!("{plural} is forbidden: User cannot list resource")));
         }
-        if uri.query().unwrap_or_default().contains("watch=true") {
+        if state.hanging.contains(&question.plural) {
+            return None;
+        }
+        Some(if uri.query().unwrap_or_default().contains("watch=true") {
             state.watch(question)
         } else {
             state.list(&question)
-        }
+        })
     }
 }
 
