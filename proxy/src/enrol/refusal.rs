@@ -23,6 +23,12 @@ pub enum Refusal {
         /// As the configuration names it, or of a process.
         path: PathBuf,
     },
+    /// Its processes are in the host's namespace, as what a runtime starts first is for a moment.
+    #[error("the pod's processes are in the network namespace of the host ({}), and none in one of their own; hostNetwork pods are never enrolled", path.display())]
+    HostProcess {
+        /// Of the oldest process.
+        path: PathBuf,
+    },
     /// It is the namespace of this process's own pod.
     #[error("{} is Understudy's own network namespace; take the label off its pod, or off its Namespace", path.display())]
     Ours {
@@ -94,7 +100,7 @@ impl Refusal {
             Self::Net(_) | Self::Listener(_) => "cannot_enter",
             Self::NotFound => "not_found",
             Self::NotReady => "not_ready",
-            Self::Host { .. } => "host_network",
+            Self::Host { .. } | Self::HostProcess { .. } => "host_network",
             Self::Ours { .. } => "own_pod",
             Self::ForeignAddress { .. } | Self::ForeignProcess { .. } => "foreign_namespace",
             Self::Taken { .. } => "taken",
@@ -108,14 +114,14 @@ impl Refusal {
     #[must_use]
     pub fn is_usual_at_first(&self) -> bool {
         // Its first address comes some moments before its last.
-        matches!(self, Self::NotFound | Self::NotReady | Self::ForeignAddress { .. })
+        matches!(self, Self::NotFound | Self::NotReady | Self::HostProcess { .. } | Self::ForeignAddress { .. })
     }
 }
 
 impl From<&NotItsOwn> for Refusal {
     fn from(other: &NotItsOwn) -> Self {
         match other {
-            NotItsOwn::Host { path } => Self::Host { path: path.clone() },
+            NotItsOwn::Host { path } => Self::HostProcess { path: path.clone() },
             NotItsOwn::Ours { path } => Self::Ours { path: path.clone() },
             NotItsOwn::Foreign { path, owner } => Self::ForeignProcess { path: path.clone(), owner: Arc::clone(owner) },
             NotItsOwn::Closed(error) => Self::Scan(error.to_string()),

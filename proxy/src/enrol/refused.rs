@@ -82,7 +82,8 @@ mod tests {
     async fn a_pod_that_is_still_coming_up_is_not_worth_a_warning_at_first() {
         let (mut refused, name): (_, PodName) = (Refused::default(), (Arc::from("mirror"), Arc::from("sleep")));
         for second in 0..10 {
-            refused.note(&name, if second % 2 == 0 { &Refusal::NotFound } else { &Refusal::NotReady });
+            let begun = Refusal::HostProcess { path: "/proc/7/ns/net".into() };
+            refused.note(&name, [&Refusal::NotFound, &begun, &Refusal::NotReady][second % 3]);
             assert!(!refused.is_told(&name), "after {second} s");
             tokio::time::advance(Duration::from_secs(1)).await;
         }

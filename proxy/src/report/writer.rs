@@ -123,8 +123,9 @@ impl Writer {
                     self.said.insert(Arc::clone(path), Said { verdict: verdict.clone(), stands: true });
                     self.failed.remove(path);
                 }
-                // It is gone, and with it what there was to say.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                // It is gone or going with its namespace, and with it what there was to say.
+                Err(kube::Error::Api(status))
+                    if status.code == 404 || status.message.contains("is being terminated") => {}
                 Err(error) => {
                     all = false;
                     let error = error.to_string();
