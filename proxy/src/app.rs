@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use self::shown::Standing;
 use crate::{
     accept::Dispatcher,
     admin::{AdminServer, Readiness, View},
@@ -41,16 +42,8 @@ use crate::{
 /// How long the cluster may take to hear our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What the admin pages show of the control loop, which writes it.
-#[derive(Debug, Default)]
-struct Shown {
-    /// `/config_dump`.
-    dump: Value,
-    /// `/status`.
-    status: Value,
-}
-
-type Dump = Arc<Mutex<Shown>>;
+/// What the admin pages show of the control loop, which writes it. It becomes JSON when somebody asks.
+type Shown = Arc<Mutex<Option<Standing>>>;
 
 /// Runs until a signal ends it.
 ///
@@ -131,22 +124,32 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
     let enrolment = Enrolment::new(reach, hook, dispatcher, Arc::clone(&metrics));
 
     let readiness = Readiness::new();
-    let dump = Dump::default();
-    let page = |of: fn(&Shown) -> Value| {
-        let shown = Arc::clone(&dump);
-        Arc::new(move || of(&shown.lock().unwrap_or_else(PoisonError::into_inner)))
+    let shown = Shown::default();
+    let page = |of: fn(&Standing) -> Value| {
+        let shown = Arc::clone(&shown);
+        Arc::new(move || {
+            let standing = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            standing.as_ref().map(of).unwrap_or_default()
+        })
     };
     let view = View {
         metrics: Arc::clone(&metrics),
         readiness: readiness.clone(),
         log_level: telemetry.level(),
-        status: page(|shown| shown.status.clone()),
-        config_dump: page(|shown| shown.dump.clone()),
+        status: page(Standing::status),
+        config_dump: page(Standing::dump),
     };
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
-    let mut control =
-        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, &readiness, dump);
+    let mut control = control_loop::ControlLoop::new(
+        controller,
+        applied,
+        Arc::clone(&capture),
+        enrolment,
+        metrics,
+        &readiness,
+        shown,
+    );
     let mut reporter = None;
     if let (SourceSettings::Cluster(cluster), Some(client)) = (&settings.control.source, client) {
         let (verdicts, heard) = watch::channel(Arc::default());

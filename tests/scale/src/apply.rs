@@ -1,19 +1,19 @@
 //! From `kubectl apply` of a rule to its first shadow, and from its deletion to its last one.
 
 use std::{
-    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use integration::wait;
 
 use crate::{
     api::{Api, Ask},
     objects,
-    stage::{SERVICE, Stage},
+    stage::{Played, Stage},
+    traffic::Client,
 };
 
 /// No shadow for so long: there will be none.
@@ -32,42 +32,43 @@ pub(crate) struct Applied {
     pub(crate) requests: u64,
 }
 
-/// Applies the rule of a service, waits for its first shadow, deletes it, waits for its last, and again.
-///
-/// # Errors
-/// When there is no shadow, or a request of the client fails.
-pub(crate) fn again_and_again(
-    stage: &Stage,
-    api: &Api,
-    namespace: &str,
-    vip: SocketAddr,
-    times: usize,
-) -> Result<Applied> {
-    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3);
-    let mut applied = Applied { answered: histogram()?, asked: histogram()?, deleted: histogram()?, requests: 0 };
-    let client = crate::traffic::Client::start(stage.client(), vip, &format!("{SERVICE}.{namespace}:{}", vip.port()))?;
-    let collection = objects::virtual_services(namespace);
-    let rule = objects::virtual_service(namespace, SERVICE, 100);
-    for number in 0..times {
+impl Applied {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// Never in practice: the histograms' bounds are constants.
+    pub(crate) fn new() -> Result<Self> {
+        let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000, 3);
+        Ok(Self { answered: histogram()?, asked: histogram()?, deleted: histogram()?, requests: 0 })
+    }
+
+    /// Applies the rule of a service, waits for its first shadow, deletes it, and waits for its last.
+    ///
+    /// # Errors
+    /// When there is no shadow, or a request of the client fails.
+    pub(crate) fn once(&mut self, stage: &Stage, api: &Api, played: &Played) -> Result<()> {
+        let Played { namespace, name, vip } = played;
+        let client = Client::start(stage.client(), *vip, &format!("{name}.{namespace}:{}", vip.port()))?;
+        let collection = objects::virtual_services(namespace);
+        let rule = objects::virtual_service(namespace, name, 100);
         stage.v2.forget();
         let asked = Instant::now();
         api.ask(Ask::create(&collection, &rule))?;
         let answered = Instant::now();
-        let first =
-            wait::until("the first shadow", || Ok(stage.v2.first())).with_context(|| format!("after rule {number}"))?;
-        applied.answered.saturating_record(micros(first.saturating_duration_since(answered)));
-        applied.asked.saturating_record(micros(first - asked));
+        let first = wait::until("the first shadow", || Ok(stage.v2.first()))?;
+        self.answered.saturating_record(micros(first.saturating_duration_since(answered)));
+        self.asked.saturating_record(micros(first.saturating_duration_since(asked)));
 
         let asked = Instant::now();
-        api.ask(Ask::delete(&format!("{collection}/{SERVICE}")))?;
+        api.ask(Ask::delete(&format!("{collection}/{name}")))?;
         let last = wait::until("the last shadow", || {
             thread::sleep(SILENCE / 10);
             Ok(stage.v2.last().filter(|last| last.elapsed() > SILENCE))
         })?;
-        applied.deleted.saturating_record(micros(last.saturating_duration_since(asked)));
+        self.deleted.saturating_record(micros(last.saturating_duration_since(asked)));
+        self.requests += client.end()?;
+        Ok(())
     }
-    applied.requests = client.end()?;
-    Ok(applied)
 }
 
 fn micros(time: Duration) -> u64 {

@@ -73,6 +73,9 @@ fn measure(options: &Options) -> Result<()> {
             "there must be a service for each rule, a pod for each service, a node for each agent, and at most 200 pods on ours"
         );
     }
+    if options.applies >= stage::MOST_SERVICES {
+        bail!("--applies: there is room for {} services", stage::MOST_SERVICES - 1);
+    }
     let needs = [Need::Root, Need::NetTools, Need::Curl, Need::Cgroup2, Need::Btf, Need::Agent];
     let unmet: Vec<_> = needs.into_iter().filter_map(Need::unmet).collect();
     if !unmet.is_empty() {

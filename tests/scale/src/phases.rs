@@ -12,12 +12,12 @@ use integration::{Agent, Node, wait};
 use crate::{
     Options,
     api::Api,
-    apply,
+    apply::Applied,
     control_plane::{self, ControlPlane},
     meter::{self, Requests},
     population::{self, Size},
     report::{Report, Section, Unit},
-    stage::{self, ALONE, BESIDE, NODE, Stage, VIP},
+    stage::{self, NAMESPACE, NODE, Played, Stage},
     window::Gauge,
 };
 
@@ -166,6 +166,11 @@ impl Run<'_> {
 
     /// Nothing happens. What comes all the same (bookmarks, the Lease) is taken off the other phases' bytes.
     fn silence(&mut self, agent: &Agent, report: &mut Report) -> Result<()> {
+        // Whoever holds the Lease looks at every rule once, to see whether there is something to be said at it.
+        wait::until_or("the agent has nothing more to ask", PATIENCE, || {
+            thread::sleep(Duration::from_secs(5));
+            Ok(self.requests.take()?.keys().all(|what| what.contains("leases")).then_some(()))
+        })?;
         let window = Gauge::new(agent, self.plane).begin()?;
         thread::sleep(Duration::from_secs(self.options.idle.max(1)));
         let used = window.end()?;
@@ -270,27 +275,29 @@ impl Run<'_> {
 
     /// From `kubectl apply` to the first shadow, in a namespace without other rules and in one with others.
     fn applied(&mut self, agent: &Agent, report: &mut Report) -> Result<()> {
-        let beside = self.size().namespace(0);
+        let times = self.options.applies;
         let others = self.size().rules.div_ceil(self.size().namespaces);
-        for (key, words, namespace, vip) in [
-            ("apply_first", "the first rule of its namespace is applied and deleted".to_owned(), ALONE, VIP),
-            (
-                "apply_beside",
-                format!("a rule beside {others} others of its namespace is applied and deleted"),
-                &*beside,
-                BESIDE,
-            ),
+        let alone = Played::new(NAMESPACE, 0);
+        self.stage.play(self.node, self.api, &alone)?;
+        // Each is for another service: that the agent has just known this one shall not help.
+        let beside = (1..=times).map(|number| Played::new(&self.size().namespace(0), number)).collect::<Vec<_>>();
+        beside.iter().try_for_each(|played| self.stage.play(self.node, self.api, played))?;
+        for (key, words, services) in [
+            ("apply_first", "the first rule of its namespace is applied and deleted".to_owned(), vec![alone; times]),
+            ("apply_beside", format!("a rule beside {others} others of its namespace is applied and deleted"), beside),
         ] {
+            thread::sleep(DIGESTION);
             let window = Gauge::new(agent, self.plane).begin()?;
-            let times = apply::again_and_again(&self.stage, self.api, namespace, vip, self.options.applies)?;
+            let mut applied = Applied::new()?;
+            services.iter().try_for_each(|played| applied.once(&self.stage, self.api, played))?;
             let used = window.end()?;
             let mut section = Section::new(key, words);
             section
-                .times("first_shadow", "API server's answer to first shadow", &times.answered)
-                .times("first_shadow_from_request", "request to first shadow", &times.asked)
-                .times("last_shadow", "request to delete to last shadow", &times.deleted)
-                .add("client_requests", "requests of the client, all answered", times.requests as f64, Unit::Count);
-            let each = used.beyond(self.idle) / self.options.applies.max(1) as f64;
+                .times("first_shadow", "API server's answer to first shadow", &applied.answered)
+                .times("first_shadow_from_request", "request to first shadow", &applied.asked)
+                .times("last_shadow", "request to delete to last shadow", &applied.deleted)
+                .add("client_requests", "requests of the client, all answered", applied.requests as f64, Unit::Count);
+            let each = used.beyond(self.idle) / times.max(1) as f64;
             section.add("each", "bytes per rule applied and deleted", each, Unit::Bytes);
             report.add(section);
         }

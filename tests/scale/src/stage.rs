@@ -31,14 +31,27 @@ use crate::{
 
 /// Name of the node under test.
 pub(crate) const NODE: &str = "node-under-test";
-/// The service that no rule names at first.
-pub(crate) const SERVICE: &str = "httpbin";
-/// Namespace of the node's pods.
-pub(crate) const ALONE: &str = "mirror";
-/// The service's address in [`ALONE`], where no other rule is.
-pub(crate) const VIP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10)), PORT);
-/// Its address in a namespace in which there are other rules.
-pub(crate) const BESIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, 11)), PORT);
+/// Namespace of the node's pods, in which there is no rule.
+pub(crate) const NAMESPACE: &str = "mirror";
+/// As many services as there is room for: of the cluster's addresses, these are not given away unasked.
+pub(crate) const MOST_SERVICES: usize = 200;
+
+/// A service whose v1 and v2 are on the stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Played {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) vip: SocketAddr,
+}
+
+impl Played {
+    /// One of [`MOST_SERVICES`].
+    pub(crate) fn new(namespace: &str, number: usize) -> Self {
+        let octet = 20 + u8::try_from(number).unwrap_or_default();
+        let vip = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 96, 0, octet)), PORT);
+        Self { namespace: namespace.to_owned(), name: format!("httpbin-{number}"), vip }
+    }
+}
 
 /// The node and what is on it. What lives in a cgroup is dropped before the cgroup.
 #[derive(Debug)]
@@ -65,57 +78,52 @@ impl Stage {
         let init = Process::start(node.netns(), "init", sleep.arg("infinity"), &node.dir().join("init.log"))?;
         show(init.pid(), "1")?;
 
-        api.ask(Ask::create("/api/v1/namespaces", &objects::namespace(ALONE, true)))?;
+        api.ask(Ask::create("/api/v1/namespaces", &objects::namespace(NAMESPACE, true)))?;
         let root = cgroups::root()?;
         let (mut pods, mut made) = (Vec::new(), Vec::new());
         for number in 0..size.node_pods.max(3) {
             let name = match number {
                 0 => "client".to_owned(),
-                1 | 2 => format!("{SERVICE}-v{number}"),
+                1 | 2 => format!("v{number}"),
                 _ => format!("other-{number}"),
             };
             let pod = node.pod(&name).start()?;
-            let object = of(&name, ALONE, NODE);
-            let answer = api.ask(Ask::create(&objects::pods(ALONE), &object.object()))?;
+            let object = PodOf { namespace: NAMESPACE, name: &name, app: "app", version: "v1", node: NODE };
+            let answer = api.ask(Ask::create(&objects::pods(NAMESPACE), &object.object()))?;
             let answer: Value = serde_json::from_str(&answer)?;
             let uid = answer["metadata"]["uid"].as_str().context("a pod without a UID")?;
             let cgroup = PodCgroup::create(&root, node.id(), uid)?;
             cgroup.take(pod.pid())?;
             made.push(cgroup);
             show(pod.pid(), &pod.pid().to_string())?;
-            let path = format!("{}/{name}/status", objects::pods(ALONE));
+            let path = format!("{}/{name}/status", objects::pods(NAMESPACE));
             api.ask(Ask::patch(&path, &object.running(&pod.v4().to_string())))?;
             pods.push(pod);
         }
         let (v1, v2) = (Server::start(&pods[1], PORT)?, Server::start(&pods[2], PORT)?);
-        let stage = Self { v2, _v1: v1, pods, _cgroups: made, proc, init };
-        stage.service(api, ALONE, VIP)?;
-        // The same pods once more under the eyes of a cluster: as pods of another namespace and node.
-        let beside = size.namespace(0);
-        for pod in &stage.pods[1..3] {
-            let object = of(pod.name(), &beside, "node-0");
-            api.ask(Ask::create(&objects::pods(&beside), &object.object()))?;
-            let path = format!("{}/{}/status", objects::pods(&beside), pod.name());
-            api.ask(Ask::patch(&path, &object.running(&pod.v4().to_string())))?;
-        }
-        stage.service(api, &beside, BESIDE)?;
-        for vip in [VIP, BESIDE] {
-            node.cluster_ip(vip, &[(stage.pods[1].v4(), PORT).into()])?;
-        }
-        Ok(stage)
+        Ok(Self { v2, _v1: v1, pods, _cgroups: made, proc, init })
     }
 
-    /// The service with its endpoints and subsets.
-    fn service(&self, api: &Api, namespace: &str, vip: SocketAddr) -> Result<()> {
-        let service = objects::service(namespace, SERVICE, Some(&vip.ip().to_string()));
-        let endpoints: Vec<_> =
-            self.pods[1..3].iter().map(|pod| of(pod.name(), namespace, NODE).endpoint(&pod.v4().to_string())).collect();
-        let slice = objects::slice(namespace, SERVICE, &endpoints);
-        let subsets = objects::destination_rule(namespace, SERVICE);
+    /// Makes a service with subsets and endpoints, which the cluster knows as pods of the service's namespace on other nodes.
+    ///
+    /// # Errors
+    /// When the API server refuses an object.
+    pub(crate) fn play(&self, node: &Node, api: &Api, played: &Played) -> Result<()> {
+        let Played { namespace, name, vip } = played;
+        let mut endpoints = Vec::new();
+        for (pod, version) in self.pods[1..].iter().zip(["v1", "v2"]) {
+            let (known_as, address) = (format!("{name}-{version}"), pod.v4().to_string());
+            let object = PodOf { namespace, name: &known_as, app: name, version, node: "node-0" };
+            api.ask(Ask::create(&objects::pods(namespace), &object.object()))?;
+            let status = format!("{}/{known_as}/status", objects::pods(namespace));
+            api.ask(Ask::patch(&status, &object.running(&address)))?;
+            endpoints.push(object.endpoint(&address));
+        }
+        let service = objects::service(namespace, name, Some(&vip.ip().to_string()));
         api.ask(Ask::create(&objects::services(namespace), &service))?;
-        api.ask(Ask::create(&objects::slices(namespace), &slice))?;
-        api.ask(Ask::create(&objects::destination_rules(namespace), &subsets))?;
-        Ok(())
+        api.ask(Ask::create(&objects::slices(namespace), &objects::slice(namespace, name, &endpoints)))?;
+        api.ask(Ask::create(&objects::destination_rules(namespace), &objects::destination_rule(namespace, name)))?;
+        node.cluster_ip(*vip, &[(self.pods[1].v4(), PORT).into()])
     }
 
     /// Whose connections are captured.
@@ -145,13 +153,6 @@ impl Stage {
             &path(node.dir().join("state").join(name)),
         ])
     }
-}
-
-/// A pod of the stage as the cluster knows it.
-fn of<'a>(name: &'a str, namespace: &'a str, node: &'a str) -> PodOf<'a> {
-    let app = if name.starts_with(SERVICE) { SERVICE } else { "other" };
-    let version = if name.ends_with("-v2") { "v2" } else { "v1" };
-    PodOf { namespace, name, app, version, node }
 }
 
 /// Our kinds and our rights, as `kubectl apply -k deploy/` brings them.

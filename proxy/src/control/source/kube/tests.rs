@@ -164,6 +164,34 @@ fn a_rule_comes_with_its_service_and_takes_nothing_away() {
     });
 }
 
+/// Fails if a rule more, or a rule less, makes every node list again what it knows.
+#[test]
+fn a_rule_more_asks_for_its_own_endpoints_and_a_rule_less_for_nothing() {
+    with(async {
+        let fake = cluster();
+        for name in ["httpbin", "bystander"] {
+            fake.put("destinationrules", subsets(name));
+        }
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        fake.asked();
+        fake.put("virtualservices", rules("bystander", "bystander"));
+        let names = next(&mut source).await;
+        assert!(names.iter().any(|name| name == "Pod mirror/stranger"), "{names:?}");
+        let asked = fake.asked();
+        let endpoints: Vec<_> = asked.iter().filter(|asked| !asked.contains("/services?")).collect();
+        assert!(!endpoints.is_empty() && endpoints.iter().all(|asked| asked.contains("%28bystander%29")), "{asked:#?}");
+        fake.delete("virtualservices", "mirror", "bystander");
+        let names = until(&mut source, "VirtualService mirror/bystander", false).await;
+        assert!(!names.iter().any(|name| name == "EndpointSlice mirror/bystander-x"), "{names:?}");
+        assert_eq!(fake.asked(), Vec::<String>::new());
+        // What is shown in vain is no change.
+        fake.put("endpointslices", slice("bystander"));
+        assert!(silent(&mut source).await);
+    });
+}
+
 /// Fails if an API server that is away takes rules with it, or if what changed meanwhile is not heard when it is back.
 #[test]
 fn an_api_server_that_is_away_changes_nothing() {
