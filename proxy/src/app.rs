@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::{sync::watch, task::LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use self::shown::Standing;
 use crate::{
     accept::Dispatcher,
     admin::{AdminServer, Condition, Readiness, View},
@@ -42,16 +43,8 @@ use crate::{
 /// How long the cluster may take to hear our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What the admin pages show of the control loop, which writes it.
-#[derive(Debug, Default)]
-struct Shown {
-    /// `/config_dump`.
-    dump: Value,
-    /// `/status`.
-    status: Value,
-}
-
-type Dump = Arc<Mutex<Shown>>;
+/// What the admin pages show of the control loop, which writes it. It becomes JSON when somebody asks.
+type Shown = Arc<Mutex<Standing>>;
 
 /// What must hold for `/readyz`. All of them are named before anybody can ask.
 struct Conditions {
@@ -108,19 +101,20 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
         SourceSettings::Files(_) => None,
         SourceSettings::Cluster(cluster) => Some(&cluster.node),
     };
-    let dump = Dump::default();
-    dump.lock().unwrap_or_else(PoisonError::into_inner).status =
-        shown::status(node.map(|node| &**node), &applied, &[], &[], &[]);
-    let page = |of: fn(&Shown) -> Value| {
-        let shown = Arc::clone(&dump);
-        Arc::new(move || of(&shown.lock().unwrap_or_else(PoisonError::into_inner)))
+    let shown = Arc::new(Mutex::new(Standing::at_first(node, &applied)));
+    let page = |of: fn(&Standing) -> Value| {
+        let shown = Arc::clone(&shown);
+        Arc::new(move || {
+            let standing = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            of(&standing)
+        })
     };
     let view = View {
         metrics: Arc::clone(&metrics),
         readiness,
         log_level: telemetry.level(),
-        status: page(|shown| shown.status.clone()),
-        config_dump: page(|shown| shown.dump.clone()),
+        status: page(Standing::status),
+        config_dump: page(Standing::dump),
     };
     tokio::task::spawn_local(async move {
         if let Err(error) = admin.serve(view).await {
@@ -183,8 +177,15 @@ async fn supervise(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<
 
     // The last thing that can fail: from here on the name is given back by the graceful end.
     capture.claim_instance(&applied.capture)?;
-    let mut control =
-        control_loop::ControlLoop::new(controller, applied, Arc::clone(&capture), enrolment, metrics, conditions, dump);
+    let mut control = control_loop::ControlLoop::new(
+        controller,
+        applied,
+        Arc::clone(&capture),
+        enrolment,
+        metrics,
+        conditions,
+        shown,
+    );
     let mut reporter = None;
     if let (SourceSettings::Cluster(cluster), Some(client)) = (&settings.control.source, client) {
         let (verdicts, heard) = watch::channel(Arc::default());

@@ -35,6 +35,7 @@ pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOC
 pub struct AgentBuilder<'a> {
     node: &'a Node,
     name: String,
+    command: &'static str,
     words: Vec<String>,
     environment: Vec<(String, String)>,
     offset: u16,
@@ -50,7 +51,14 @@ impl AgentBuilder<'_> {
         self.args(&["--config", &path])
     }
 
-    /// Further arguments of `understudy run`.
+    /// `understudy node` instead of `run`: its source is a Kubernetes API.
+    #[must_use]
+    pub fn of_cluster(mut self, node_name: &str, kubeconfig: &Path) -> Self {
+        self.command = "node";
+        self.args(&["--node-name", node_name, "--kubeconfig", &kubeconfig.display().to_string()])
+    }
+
+    /// Further arguments of the command.
     #[must_use]
     pub fn args(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
@@ -91,7 +99,7 @@ impl AgentBuilder<'_> {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(self) -> Result<Agent> {
-        let Self { node, name, words, environment, offset, bpffs, under } = self;
+        let Self { node, name, command: subcommand, words, environment, offset, bpffs, under } = self;
         let file = |suffix: &str| node.dir().join(format!("{name}{suffix}"));
         let (bpffs, claim) = match bpffs {
             Some(path) => (path, None),
@@ -105,7 +113,7 @@ impl AgentBuilder<'_> {
         let mut command = Command::new(&program[0]);
         command
             .args(&program[1..])
-            .arg("run")
+            .arg(subcommand)
             .args(["--admin-addr", &admin.to_string(), "--metrics-addr", &metrics.to_string()])
             .args([Path::new("--access-log"), &access_log, Path::new("--bpffs"), &bpffs])
             // Other tests may take the CPU away at any time; a test of overload sets the flag, which counts more than the variable.
@@ -143,9 +151,16 @@ impl Agent {
     /// Begins an agent in a node.
     #[must_use]
     pub fn builder(node: &Node) -> AgentBuilder<'_> {
-        let (words, environment) = (Vec::new(), Vec::new());
-        let under = Vec::new();
-        AgentBuilder { node, name: "agent".to_owned(), words, environment, offset: 0, bpffs: None, under }
+        AgentBuilder {
+            node,
+            name: "agent".to_owned(),
+            command: "run",
+            words: Vec::new(),
+            environment: Vec::new(),
+            offset: 0,
+            bpffs: None,
+            under: Vec::new(),
+        }
     }
 
     /// Waits until `/readyz` says 200.

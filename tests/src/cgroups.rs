@@ -29,6 +29,7 @@ pub fn root() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Child {
     path: PathBuf,
+    claim: Claim,
 }
 
 impl Child {
@@ -38,8 +39,11 @@ impl Child {
     /// When it cannot be made.
     pub fn create(parent: &Path, name: &str) -> Result<Self> {
         let path = parent.join(name);
-        fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
-        Ok(Self { path })
+        let ((), claim) = leftovers::claim(|| {
+            fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
+            Ok(((), Thing::Cgroup(path.clone())))
+        })?;
+        Ok(Self { path, claim })
     }
 
     /// Where it is.
@@ -70,6 +74,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        self.claim.release();
         // A thread that has just ended is still in it for a moment.
         for _ in 0..100 {
             if fs::remove_dir(&self.path).is_ok() || !self.path.exists() {
@@ -78,6 +83,51 @@ impl Drop for Child {
             thread::sleep(Duration::from_millis(10));
         }
         eprintln!("the cgroup {} cannot be removed", self.path.display());
+    }
+}
+
+/// Removes a cgroup and what is below it; what lives there goes back to its parent.
+pub(crate) fn remove(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path());
+        }
+    }
+    if let Some(parent) = path.parent() {
+        for pid in fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+            let _ = fs::write(parent.join("cgroup.procs"), pid);
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
+
+/// The cgroups of a pod and of a container in it, as a kubelet with the systemd driver and containerd make them. Dropped from the inside out.
+#[derive(Debug)]
+pub struct PodCgroup {
+    container: Child,
+    _pod: Child,
+    _above: Child,
+}
+
+impl PodCgroup {
+    /// Makes them in a hierarchy; `world` tells them from those of other worlds.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn create(root: &Path, world: &str, uid: &str) -> Result<Self> {
+        let above = Child::create(root, &format!("{world}-{uid}-kubepods.slice"))?;
+        let name = format!("{world}-kubepods-besteffort-pod{}.slice", uid.replace('-', "_"));
+        let pod = Child::create(above.path(), &name)?;
+        let container = Child::create(pod.path(), &format!("cri-containerd-{}.scope", "7".repeat(64)))?;
+        Ok(Self { container, _pod: pod, _above: above })
+    }
+
+    /// Moves a process into the container.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn take(&self, pid: Pid) -> Result<()> {
+        self.container.take(pid)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What must be undone whatever happens: process groups, network namespaces, mounts, and what takes a command.
+//! What must be undone whatever happens: process groups, network namespaces, mounts, cgroups, and what takes a command.
 //!
 //! Every guard of the lab puts its thing here while it lives. At SIGINT and SIGTERM all of them are undone, newest first, and the
 //! process ends; after a SIGKILL the next process finds them by their names.
@@ -24,7 +24,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::{cluster::namespace, needs, owner};
+use crate::{cgroups, cluster::namespace, needs, owner};
 
 /// Something that outlives its maker unless it is undone.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(crate) enum Thing {
     Group(Pid),
     Netns(String),
     Mount(PathBuf),
+    Cgroup(PathBuf),
     Command(Command),
 }
 
@@ -45,6 +46,7 @@ impl Thing {
             Self::Mount(path) => {
                 let _ = umount2(&path, MntFlags::MNT_DETACH);
             }
+            Self::Cgroup(path) => cgroups::remove(&path),
             Self::Command(command) => namespace::undo(command),
         }
     }
@@ -137,7 +139,7 @@ fn remove_netns(name: &str) {
         .status();
 }
 
-/// Removes what processes that no longer run have left: namespaces with our prefix, the processes in them, mounts.
+/// Removes what processes that no longer run have left: namespaces with our prefix, the processes in them, mounts, cgroups.
 pub fn remove_stale() {
     let names = |dir: &Path| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -150,6 +152,9 @@ pub fn remove_stale() {
             });
         }
         remove_netns(&name);
+    }
+    if let Ok(root) = cgroups::root() {
+        names(&root).iter().for_each(|name| cgroups::remove(&root.join(name)));
     }
     let lab = crate::paths::lab();
     let stale = names(&lab);

@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
     Node, Pod, case,
-    cgroups::{self, Child},
+    cgroups::{self, Child, PodCgroup},
     client, harness,
     needs::{self, Need},
     netns::{self, Netns},
@@ -140,7 +140,7 @@ impl Lab {
     /// A process in a namespace and a cgroup, for the agent to see.
     fn process(&self, netns: &Netns, cgroup: &PodCgroup, name: &str) -> Result<Process> {
         let process = sleep(&self.node, netns, name)?;
-        cgroup.container.take(process.pid())?;
+        cgroup.take(process.pid())?;
         self.show(process.pid())?;
         Ok(process)
     }
@@ -181,23 +181,6 @@ fn ask(netns: &Path) -> Result<String> {
     })
 }
 
-/// As a kubelet with the systemd driver and containerd make it. Dropped from the inside out.
-struct PodCgroup {
-    container: Child,
-    _pod: Child,
-    _above: Child,
-}
-
-impl PodCgroup {
-    fn create(root: &Path, node: &Node, uid: &str) -> Result<Self> {
-        let above = Child::create(root, &format!("{}-{uid}-kubepods.slice", node.id()))?;
-        let name = format!("{}-kubepods-besteffort-pod{}.slice", node.id(), uid.replace('-', "_"));
-        let pod = Child::create(above.path(), &name)?;
-        let container = Child::create(pod.path(), &format!("cri-containerd-{}.scope", "7".repeat(64)))?;
-        Ok(Self { container, _pod: pod, _above: above })
-    }
-}
-
 const UID: &str = "b7cc9dfb-9ee6-4fae-bbfc-3ff7118b24e9";
 const OTHER: &str = "c3f79c4b-2427-4bc6-80ce-cbe91704dda3";
 
@@ -231,7 +214,7 @@ fn a_pod_is_found_in_every_kind_of_hierarchy_before_its_address_is_known() -> Re
         ensure!(lab.reason("client").contains("no process"), "{}", lab.reason("client"));
         ensure!(ask(&pod.netns().path())? == "native", "captured before it was enrolled");
 
-        let cgroup = PodCgroup::create(&root, &lab.node, UID)?;
+        let cgroup = PodCgroup::create(&root, lab.node.id(), UID)?;
         let _main = lab.process(pod.netns(), &cgroup, "main")?;
         ensure!(!lab.look(), "not enrolled: {}", lab.reason("client"));
         let greeting = ask(&pod.netns().path())?;
@@ -258,7 +241,7 @@ fn a_pod_is_found_in_every_kind_of_hierarchy_before_its_address_is_known() -> Re
 /// T08. Mutation that breaks it: leaving out the comparison with the namespace of the node's PID 1.
 fn the_hosts_namespace_in_a_pods_cgroup_is_refused() -> Result<()> {
     let mut lab = Lab::new()?;
-    let cgroup = PodCgroup::create(&cgroups::root()?, &lab.node, UID)?;
+    let cgroup = PodCgroup::create(&cgroups::root()?, lab.node.id(), UID)?;
     let _main = lab.process(lab.node.netns(), &cgroup, "main")?;
     ensure!(lab.apply(&[plan("client", UID, &[])]));
     ensure!(lab.reason("client").contains("network namespace of the host"), "{}", lab.reason("client"));
@@ -278,8 +261,8 @@ fn a_process_in_another_pods_namespace_does_not_make_it_its_own() -> Result<()> 
     let mut lab = Lab::new()?;
     let root = cgroups::root()?;
     let (victim, own) = (lab.node.pod("victim").start()?, lab.node.pod("intruder").start()?);
-    let victims = PodCgroup::create(&root, &lab.node, UID)?;
-    let intruders = PodCgroup::create(&root, &lab.node, OTHER)?;
+    let victims = PodCgroup::create(&root, lab.node.id(), UID)?;
+    let intruders = PodCgroup::create(&root, lab.node.id(), OTHER)?;
     let _victim = lab.process(victim.netns(), &victims, "victim")?;
     // What start times are counted in.
     thread::sleep(Duration::from_millis(20));
@@ -329,7 +312,7 @@ fn a_static_pod_is_found_by_its_hash_if_its_namespace_has_the_address() -> Resul
 /// T10. Mutation that breaks it: taking an enrolled pod for there as long as its UID has processes.
 fn a_sandbox_that_is_made_anew_is_enrolled_anew() -> Result<()> {
     let mut lab = Lab::new()?;
-    let cgroup = PodCgroup::create(&cgroups::root()?, &lab.node, UID)?;
+    let cgroup = PodCgroup::create(&cgroups::root()?, lab.node.id(), UID)?;
     let (before, after) = (lab.node.pod("before").start()?, lab.node.pod("after").start()?);
     let first = lab.process(before.netns(), &cgroup, "first")?;
     ensure!(!lab.apply(&[plan("client", UID, &before.ips())]), "{}", lab.reason("client"));
@@ -345,7 +328,7 @@ fn a_sandbox_that_is_made_anew_is_enrolled_anew() -> Result<()> {
 /// Mutation that breaks it: withdrawing a pod as soon as the process that it was found by has ended.
 fn a_pod_outlives_its_first_process() -> Result<()> {
     let mut lab = Lab::new()?;
-    let cgroup = PodCgroup::create(&cgroups::root()?, &lab.node, UID)?;
+    let cgroup = PodCgroup::create(&cgroups::root()?, lab.node.id(), UID)?;
     let pod = lab.node.pod("client").start()?;
     let first = lab.process(pod.netns(), &cgroup, "first")?;
     let second = lab.process(pod.netns(), &cgroup, "second")?;
@@ -365,7 +348,7 @@ fn a_pod_outlives_its_first_process() -> Result<()> {
 /// T57. Fails if a namespace is entered together with its user namespace, in which we would have no rights over the cgroup's hooks.
 fn a_pod_with_a_user_namespace_of_its_own_is_enrolled() -> Result<()> {
     let mut lab = Lab::new()?;
-    let cgroup = PodCgroup::create(&cgroups::root()?, &lab.node, UID)?;
+    let cgroup = PodCgroup::create(&cgroups::root()?, lab.node.id(), UID)?;
     let mut command = Command::new(needs::program("unshare"));
     command.args(["--user", "--map-root-user", "--net", "sleep", "infinity"]);
     let main = Process::start(lab.node.netns(), "main", &mut command, &lab.node.dir().join("main.log"))?;
@@ -375,7 +358,7 @@ fn a_pod_with_a_user_namespace_of_its_own_is_enrolled() -> Result<()> {
             && fs::read_to_string(format!("/proc/{}/comm", main.pid()))?.trim() == "sleep")
             .then_some(()))
     })?;
-    cgroup.container.take(main.pid())?;
+    cgroup.take(main.pid())?;
     lab.show(main.pid())?;
     ensure!(lab.apply(&[plan("client", UID, &[])]));
     ensure!(lab.reason("client").contains("not set up yet"), "{}", lab.reason("client"));
@@ -396,8 +379,8 @@ fn a_pod_of_a_virtual_machine_is_refused_and_others_go_on() -> Result<()> {
     let mut lab = Lab::new()?;
     let root = cgroups::root()?;
     let (guest, pod) = (lab.node.pod("guest").start()?, lab.node.pod("client").start()?);
-    let guests = PodCgroup::create(&root, &lab.node, UID)?;
-    let cgroup = PodCgroup::create(&root, &lab.node, OTHER)?;
+    let guests = PodCgroup::create(&root, lab.node.id(), UID)?;
+    let cgroup = PodCgroup::create(&root, lab.node.id(), OTHER)?;
     let (_guest, _main) = (lab.process(guest.netns(), &guests, "qemu")?, lab.process(pod.netns(), &cgroup, "main")?);
     let kata = PodPlan { runtime_class: Some("kata-qemu".into()), ..plan("guest", UID, &guest.ips()) };
     lab.apply(&[kata, plan("client", OTHER, &pod.ips())]);

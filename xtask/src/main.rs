@@ -1,4 +1,4 @@
-//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `image`, `e2e`, `ci`.
+//! Understudy's chores, one file per verb: `run`, `test`, `build-ebpf`, `soak`, `fuzz`, `bench`, `image`, `e2e`, `ci`.
 //!
 //! Comes in: a verb. Goes out: a machine that has what the verb needs, and the verb done. It writes only under `target` and where
 //! the package managers do.
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build_ebpf;
 mod cargo;
 mod ci;
@@ -37,6 +38,8 @@ enum Verb {
     BuildEbpf,
     /// The fault matrix with times, and a soak of minutes: whatever v2 does, v1's users cannot tell.
     Soak(soak::Options),
+    /// What only a measurement can tell: `scale` is what one node costs a large cluster's API server.
+    Bench(bench::Options),
     /// Inputs that coverage finds, for what reads bytes of peers (needs a nightly compiler).
     Fuzz(fuzz::Options),
     /// A container image of the static binary alone, as an archive; it needs no container engine.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::test(&options),
         Verb::BuildEbpf => build_ebpf::build_ebpf(),
         Verb::Soak(options) => soak::soak(&options),
+        Verb::Bench(options) => bench::bench(&options),
         Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Image(options) => image::image(&options),
         Verb::E2e(options) => e2e::e2e(&options),

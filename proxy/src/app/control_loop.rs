@@ -7,20 +7,18 @@ use std::{
 };
 
 use proxy_common::stats::Counter;
-use serde_json::json;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Conditions, Dump, Shown, shown};
+use super::{Conditions, Shown, shown::Standing};
 use crate::{
     admin::Condition,
     capture::{Capture, SyncReport},
     control::{
         Applied, Controller, Verdict,
         diagnostic::{Diagnostic, Severity},
-        dump::Dump as Configuration,
         source::Source,
     },
     enrol::{Early, Enrolment},
@@ -49,7 +47,7 @@ pub(super) struct ControlLoop {
     hooks: Condition,
     configuration: Condition,
     pods: Condition,
-    dump: Dump,
+    shown: Shown,
     /// A configuration is in force. (What a cluster has not said yet is not.)
     begun: bool,
     announced: HashSet<Diagnostic>,
@@ -75,7 +73,7 @@ impl ControlLoop {
         enrolment: Enrolment,
         metrics: Arc<Metrics>,
         Conditions { hooks, configuration, pods }: Conditions,
-        dump: Dump,
+        shown: Shown,
     ) -> Self {
         Self {
             controller,
@@ -86,7 +84,7 @@ impl ControlLoop {
             hooks,
             configuration,
             pods,
-            dump,
+            shown,
             begun: false,
             announced: HashSet::new(),
             unretired: None,
@@ -279,10 +277,14 @@ impl ControlLoop {
     }
 
     fn show(&self) {
-        let pods = self.enrolment.status().load_full();
-        let dump = json!({ "configuration": Configuration::of(&self.applied), "enrolment": shown::enrolment(&pods) });
-        let status = shown::status(self.node.as_deref(), &self.applied, &self.problems, &self.not_captured, &pods);
-        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = Shown { dump, status };
+        let standing = Standing {
+            node: self.node.clone(),
+            applied: Arc::clone(&self.applied),
+            problems: self.problems.clone(),
+            not_captured: self.not_captured.clone(),
+            pods: self.enrolment.status().load_full(),
+        };
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
 
     pub(super) fn into_parts(self) -> (Enrolment, Arc<Metrics>) {

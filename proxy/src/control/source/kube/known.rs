@@ -12,7 +12,10 @@ use std::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::listen::{Found, Heard};
+use super::{
+    listen::{Found, Heard},
+    watch::SERVICE_NAME,
+};
 use crate::control::{
     manifest,
     model::{Object, RuleAction},
@@ -49,7 +52,7 @@ pub(super) struct Kept {
     pub(super) names: Names,
 }
 
-/// What of an object says what else to watch.
+/// What of an object says what else to watch, or whether anybody asked for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Names {
     #[default]
@@ -60,6 +63,8 @@ pub(super) enum Names {
     Subsets(Arc<str>),
     /// The pods of a Service.
     Service { namespace: Arc<str>, name: Arc<str>, selector: Arc<BTreeMap<String, String>> },
+    /// Whose endpoints they are.
+    Slice { namespace: Arc<str>, service: Arc<str> },
 }
 
 /// A watch that goes on where it was says nothing as long as nothing happens. One that cannot says so at every attempt, and between two of them
@@ -127,13 +132,17 @@ fn same(a: &BTreeMap<Arc<str>, Kept>, b: &BTreeMap<Arc<str>, Kept>) -> bool {
 
 /// `None` if the object is broken.
 fn names(path: &Arc<str>, text: &str, object: &Value, cluster_domain: &str) -> Option<Names> {
+    let of = |name: &str| object["metadata"][name].as_str().unwrap_or_default().into();
     match object["kind"].as_str() {
+        Some("EndpointSlice") => {
+            let service = object["metadata"]["labels"][SERVICE_NAME].as_str().unwrap_or_default().into();
+            Some(Names::Slice { namespace: of("namespace"), service })
+        }
         Some("Service") => {
             let selector: HashMap<String, String> =
                 serde_json::from_value(object["spec"]["selector"].clone()).unwrap_or_default();
-            let field = |name: &str| object["metadata"][name].as_str().unwrap_or_default().into();
             let selector = Arc::new(selector.into_iter().collect());
-            Some(Names::Service { namespace: field("namespace"), name: field("name"), selector })
+            Some(Names::Service { namespace: of("namespace"), name: of("name"), selector })
         }
         Some("VirtualService" | "DestinationRule") => {
             let reading = manifest::read(path, text, cluster_domain);

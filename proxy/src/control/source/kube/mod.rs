@@ -7,6 +7,7 @@
 //! Rules, policies, Namespaces and the pods of our node are always watched. The Services, slices and labels that rules name are watched
 //! when a rule names them; the watches of before go only when the new ones are complete, so that no object vanishes in between.
 
+mod cover;
 mod definition;
 mod known;
 mod leaving;
@@ -31,7 +32,7 @@ use tokio::{
 };
 
 use self::{
-    known::{Known, Names, State},
+    known::{Kept, Known, Names, State},
     leaving::Leaving,
     listen::{Heard, Out},
     snapshot::Keeper,
@@ -89,6 +90,8 @@ pub struct KubeSource {
     cluster_domain: Arc<str>,
     watches: BTreeMap<Watch, Watched>,
     wanted: BTreeSet<Watch>,
+    /// What rules name now: watches may show more.
+    hosts: Hosts,
     out: Out,
     heard: UnboundedReceiver<(Watch, Heard)>,
     leaving: Leaving,
@@ -146,6 +149,7 @@ impl KubeSource {
             cluster_domain: Arc::clone(cluster_domain),
             watches: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            hosts: Hosts::default(),
             out,
             heard,
             leaving: Leaving::default(),
@@ -267,7 +271,7 @@ impl KubeSource {
             match &kept.names {
                 Names::Hosts(names) => names.iter().for_each(|host| hosts.add(host, &self.cluster_domain)),
                 Names::Subsets(host) => _ = told_apart.insert(Arc::clone(host)),
-                Names::Nothing | Names::Service { .. } => {}
+                Names::Nothing | Names::Service { .. } | Names::Slice { .. } => {}
             }
         }
         let mut wanted = Watch::first(&self.node);
@@ -281,6 +285,7 @@ impl KubeSource {
             _ => None,
         });
         wanted.extend(wanted::labels(selectors));
+        let wanted = cover::cover(wanted, &self.watches.keys().collect());
         for watch in &wanted {
             if !self.watches.contains_key(watch) {
                 let task = listen::listen(self.client.clone(), watch.clone(), UnboundedSender::clone(&self.out));
@@ -290,13 +295,20 @@ impl KubeSource {
             }
         }
         self.wanted = wanted;
+        self.hosts = hosts;
     }
 
-    /// Every object once. Of a pod of our node more is known than its labels.
+    /// Every object that is named, once. Of a pod of our node more is known than its labels.
     fn gather(&self) -> Vec<ManifestText> {
         let mut texts = BTreeMap::new();
         for (watch, watched) in &self.watches {
-            for (path, kept) in &watched.known.objects {
+            let named = |kept: &Kept| match &kept.names {
+                Names::Service { namespace, name: service, .. } | Names::Slice { namespace, service } => {
+                    self.hosts.covers(namespace, service)
+                }
+                _ => true,
+            };
+            for (path, kept) in watched.known.objects.iter().filter(|(_, kept)| named(kept)) {
                 let text = || ManifestText { path: Arc::clone(path), text: Ok(Arc::clone(&kept.text)) };
                 match watch {
                     Watch::Pods { .. } => _ = texts.insert(Arc::clone(path), text()),

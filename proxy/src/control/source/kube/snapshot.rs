@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,10 @@ struct Snapshot {
     objects: Vec<(Arc<str>, Arc<str>)>,
 }
 
-/// Writes texts whenever there are others, on a thread of its own: a slow disk delays nobody.
+/// From one writing to the next: it is all of the objects each time, and in a rollout they change many times a second.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Writes texts when there are others, on a thread of its own: a slow disk delays nobody.
 #[derive(Debug)]
 pub(super) struct Keeper {
     texts: mpsc::Sender<Vec<ManifestText>>,
@@ -43,14 +47,12 @@ impl Keeper {
         let (texts, queue) = mpsc::channel::<Vec<ManifestText>>();
         let (folder, node) = (folder.to_owned(), node.to_owned());
         thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
-            while let Ok(mut texts) = queue.recv() {
-                // Only the last state is worth its writing.
-                while let Ok(later) = queue.try_recv() {
-                    texts = later;
-                }
+            let mut next = queue.recv().ok();
+            while let Some(texts) = next {
                 if let Err(error) = write(&folder, &node, texts) {
                     tracing::warn!(%error, folder = %folder.display(), "cannot keep the objects on disk: a restart without the Kubernetes API would begin without rules");
                 }
+                next = last_within(&queue, PAUSE).or_else(|| queue.recv().ok());
             }
         })?;
         Ok(Self { texts })
@@ -59,6 +61,16 @@ impl Keeper {
     pub(super) fn keep(&self, texts: &[ManifestText]) {
         let _ = self.texts.send(texts.to_vec());
     }
+}
+
+/// The last that comes within a time: only that is worth its writing. At once if nobody sends any more.
+fn last_within<T>(queue: &mpsc::Receiver<T>, time: Duration) -> Option<T> {
+    let end = Instant::now() + time;
+    let mut last = None;
+    while let Ok(later) = queue.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        last = Some(later);
+    }
+    last
 }
 
 fn write(folder: &Path, node: &str, texts: Vec<ManifestText>) -> io::Result<()> {
@@ -150,7 +162,7 @@ mod tests {
         keeper.keep(&texts());
         drop(keeper);
         let written = (0..500).find_map(|_| {
-            thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
             load(&folder.path().join("sub"), "w1").filter(|read| !read.is_empty())
         });
         assert_eq!(written, Some(texts()));

@@ -80,7 +80,7 @@ pub(super) enum Watch {
 }
 
 /// The label by which a slice belongs to a Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const CAPTURE: &str = "understudy.dev/capture";
 
 impl Watch {
@@ -113,6 +113,37 @@ impl Watch {
             Self::Services { namespace, .. } | Self::Slices { namespace, .. } => namespace.as_deref(),
             Self::Labels { namespace, .. } => Some(namespace),
             Self::Custom(_) | Self::Namespaces | Self::Pods { .. } => None,
+        }
+    }
+
+    /// The names that it is for, if it is for some of many.
+    pub(super) fn names(&self) -> Option<&BTreeSet<Arc<str>>> {
+        match self {
+            Self::Slices { services, .. } => services.as_ref(),
+            Self::Labels { values, .. } => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The same for other names.
+    pub(super) fn with_names(&self, names: BTreeSet<Arc<str>>) -> Self {
+        let mut other = self.clone();
+        match &mut other {
+            Self::Slices { services, .. } => *services = Some(names),
+            Self::Labels { values, .. } => *values = names,
+            _ => {}
+        }
+        other
+    }
+
+    /// Whether two watches differ in their names alone.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Slices { namespace: one, .. }, Self::Slices { namespace: two, .. }) => one == two,
+            (Self::Labels { namespace: one, key: of_one, .. }, Self::Labels { namespace: two, key: of_two, .. }) => {
+                one == two && of_one == of_two
+            }
+            _ => false,
         }
     }
 
