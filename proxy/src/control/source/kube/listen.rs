@@ -28,7 +28,7 @@ use tokio::{
 
 use super::{
     trim::trim,
-    watch::{Custom, Watch},
+    watch::{Custom, Watch, from_cache},
 };
 
 /// The first pause after an error; each next one is twice as long, up to the longest.
@@ -211,7 +211,7 @@ async fn follow_definition(client: &Client, kind: Custom, tell: &channel::Sender
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
-    let config = watcher::Config::default().any_semantic().fields(&format!("metadata.name={}", kind.definition()));
+    let config = from_cache().fields(&format!("metadata.name={}", kind.definition()));
     let mut events = pin!(watcher(api, config));
     let mut pause = Pause::default();
     let mut listed = false;
