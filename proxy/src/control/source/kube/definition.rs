@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use kube::{
     Api, Client,
     core::{ApiResource, DynamicObject, GroupVersionKind, PartialObjectMeta},
-    runtime::watcher::{self, Event, watcher},
+    runtime::watcher::{Event, watcher},
 };
 use tokio::{
     sync::watch as channel,
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     listen::{Heard, LONGEST_PAUSE, Out, Pause, describe, objects},
-    watch::{Custom, Watch},
+    watch::{Custom, Watch, from_cache},
 };
 
 /// How often it is looked for a kind whose definition we may not watch.
@@ -133,7 +133,7 @@ async fn follow(client: &Client, kind: Custom, tell: &channel::Sender<Definition
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition"));
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client.clone(), &resource);
-    let config = watcher::Config::default().any_semantic().fields(&format!("metadata.name={}", kind.definition()));
+    let config = from_cache().fields(&format!("metadata.name={}", kind.definition()));
     let mut events = pin!(watcher(api, config));
     let mut pause = Pause::default();
     let mut listed = Definition::Absent;

@@ -126,6 +126,24 @@ fn the_first_delivery_has_all_that_the_rules_name_and_nothing_else() {
     });
 }
 
+/// Fails if a list is one that the API server asks etcd for: all nodes list at once when it comes back. (With a limit it does, on servers of before
+/// 1.31.)
+#[test]
+fn every_list_is_answered_from_the_api_servers_cache() {
+    with(async {
+        let fake = cluster();
+        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        fake.put("destinationrules", subsets("httpbin"));
+        let mut source = open(&fake);
+        next(&mut source).await;
+        let asked = fake.asked();
+        // What is no list: the versions of a kind.
+        let lists: Vec<_> = asked.iter().filter(|asked| asked.contains('?') && !asked.contains("watch=true")).collect();
+        assert!(lists.len() > 8, "{asked:#?}");
+        assert!(lists.iter().all(|list| list.contains("resourceVersion=0&") && !list.contains("limit=")), "{lists:#?}");
+    });
+}
+
 /// Fails if churn elsewhere reaches us: of what no rule names, nothing is asked.
 #[test]
 fn a_pod_that_no_rule_names_makes_no_delivery() {

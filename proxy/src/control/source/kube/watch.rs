@@ -147,9 +147,9 @@ impl Watch {
         }
     }
 
-    /// Which objects of it. The API server answers from its cache, as it does to kubelets: 5,000 nodes that ask at once cost etcd nothing.
+    /// Which objects of it.
     pub(super) fn selection(&self) -> watcher::Config {
-        let config = watcher::Config::default().any_semantic();
+        let config = from_cache();
         match self {
             Self::Custom(_) | Self::Services { only: None, .. } | Self::Slices { services: None, .. } => config,
             Self::Namespaces => config.labels(CAPTURE),
@@ -159,6 +159,12 @@ impl Watch {
             Self::Labels { key, values, .. } => config.labels(&one_of(key, values)),
         }
     }
+}
+
+/// The API server answers from its cache, as it does to kubelets: 5,000 nodes that ask at once cost etcd nothing. A page is never taken from
+/// there, so lists are whole.
+pub(super) fn from_cache() -> watcher::Config {
+    watcher::Config { page_size: None, ..watcher::Config::default().any_semantic() }
 }
 
 fn one_of(key: &str, values: &BTreeSet<Arc<str>>) -> String {
