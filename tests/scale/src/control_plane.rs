@@ -2,7 +2,7 @@
 //!
 //! Comes in: a namespace of the toy world that is linked to the node by a veth, so that the node's end of it counts what the API server sends
 //! and nothing else. Goes out: a running API server with RBAC, kubeconfigs for an administrator and for the agent, and the log of what the agent
-//! asked. Never: an address that anybody outside of the world reaches; a key or token that outlives the world's folder.
+//! asked. Never: an address that anybody outside of the world reaches; a key, a token or data that outlives it.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{Node, Pod, Process, wait};
-use nix::unistd::Pid;
+use nix::{sys::signal::Signal, unistd::Pid};
 use serde_json::json;
 
 use crate::programs::Programs;
@@ -28,7 +28,7 @@ pub(crate) const PORT: u16 = 6443;
 pub(crate) struct ControlPlane {
     folder: PathBuf,
     server: Process,
-    _etcd: Process,
+    etcd: Process,
     pub(crate) pod: Pod,
 }
 
@@ -89,12 +89,12 @@ impl ControlPlane {
         let log = folder.join("kube-apiserver.log");
         let server = Process::start(pod.netns(), "kube-apiserver", &mut server, &log)?;
 
-        let mut plane = Self { folder, server, _etcd: etcd, pod };
+        let mut plane = Self { folder, server, etcd, pod };
         plane.kubeconfig("administrator", &administrator)?;
         plane.kubeconfig("agent", &agent)?;
         let url = format!("https://{address}:{PORT}/readyz");
         wait::until("the API server is ready", || {
-            plane._etcd.must_run()?;
+            plane.etcd.must_run()?;
             plane.server.must_run()?;
             let asked = plane.pod.exec(&["curl", "--silent", "--fail", "--insecure", "--max-time", "2", &url])?;
             Ok(asked.status.success().then_some(()))
@@ -138,6 +138,21 @@ impl ControlPlane {
     /// What the agent's user has asked so far.
     pub(crate) fn audit_log(&self) -> PathBuf {
         self.folder.join("audit.log")
+    }
+}
+
+impl Drop for ControlPlane {
+    /// Logs explain a failure. The data is large, and keys are nobody's business any more.
+    fn drop(&mut self) {
+        for process in [&self.server, &self.etcd] {
+            let _ = process.signal(Signal::SIGKILL);
+        }
+        for name in ["etcd", "certificates"] {
+            let _ = fs::remove_dir_all(self.folder.join(name));
+        }
+        for name in ["service-accounts.key", "tokens.csv", "administrator.kubeconfig", "agent.kubeconfig"] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
     }
 }
 
