@@ -289,7 +289,8 @@ fn a_static_pod_is_found_by_its_hash_if_its_namespace_has_the_address() -> Resul
     let of_hash = |hash: &str, plan: PodPlan| PodPlan { sandbox: Sandbox::OfStaticUid(hash.into()), ..plan };
     let (pod, victim, forger) =
         (lab.node.pod("etcd").start()?, lab.node.pod("victim").start()?, lab.node.pod("forger").start()?);
-    let (own, victims) = (PodCgroup::create(&root, &lab.node, HASH)?, PodCgroup::create(&root, &lab.node, UID)?);
+    let (own, victims) =
+        (PodCgroup::create(&root, lab.node.id(), HASH)?, PodCgroup::create(&root, lab.node.id(), UID)?);
     let (_own, _victim) = (lab.process(pod.netns(), &own, "etcd")?, lab.process(victim.netns(), &victims, "victim")?);
     ensure!(lab.apply(&[of_hash(HASH, plan("etcd", OTHER, &[]))]), "enrolled before the API has said its address");
     ensure!(lab.reason("etcd").contains("none of the pod's addresses"), "{}", lab.reason("etcd"));
