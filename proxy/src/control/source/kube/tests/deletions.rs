@@ -2,36 +2,61 @@
 
 use super::*;
 
+const RULES: &str = DEFINITIONS[0];
+const SUBSETS: &str = DEFINITIONS[1];
+
+/// A cluster with a rule and its subsets.
+fn ruled() -> Fake {
+    let fake = cluster();
+    fake.put("virtualservices", rules("httpbin", "httpbin"));
+    fake.put("destinationrules", subsets("httpbin"));
+    fake
+}
+
+/// Marks a definition as one that is being deleted.
+fn mark(fake: &Fake, name: &str) {
+    let metadata = json!({"name": name, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]});
+    fake.put("customresourcedefinitions", json!({"metadata": metadata}));
+}
+
+/// Deletes the one object of a kind, and its definition.
+fn end(fake: &Fake, plural: &str, definition: &str) {
+    fake.delete(plural, "mirror", "httpbin");
+    fake.delete("customresourcedefinitions", "", definition);
+}
+
+/// Whether nothing is delivered in so many milliseconds.
+async fn quiet(source: &mut KubeSource, milliseconds: u64) -> bool {
+    tokio::time::timeout(Duration::from_millis(milliseconds), source.changed()).await.is_err()
+}
+
+fn has_rules(names: &[String]) -> bool {
+    names.iter().any(|name| name.starts_with("VirtualService") || name.starts_with("DestinationRule"))
+}
+
 /// Fails if rules vanish one kind after the other while their definitions are deleted: one without its subsets answers 503.
 #[test]
 fn rules_whose_kinds_are_deleted_end_together() {
     with(async {
-        let fake = cluster();
-        fake.put("virtualservices", rules("httpbin", "httpbin"));
-        fake.put("destinationrules", subsets("httpbin"));
+        let fake = ruled();
         let mut source = open(&fake);
         next(&mut source).await;
-        let leaving = |name: &str| json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}});
-        fake.put("customresourcedefinitions", leaving(DEFINITIONS[1]));
-        fake.put("customresourcedefinitions", leaving(DEFINITIONS[0]));
-        let a_while = || tokio::time::sleep(Duration::from_secs(2));
-        a_while().await;
-        fake.delete("destinationrules", "mirror", "httpbin");
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
-        let change = tokio::time::timeout(Duration::from_secs(5), source.changed()).await;
-        assert!(change.is_err(), "{change:?}");
+        mark(&fake, SUBSETS);
+        mark(&fake, RULES);
+        assert!(quiet(&mut source, 2_000).await);
+        end(&fake, "destinationrules", SUBSETS);
+        assert!(quiet(&mut source, 5_000).await);
         fake.delete("virtualservices", "mirror", "httpbin");
-        let change = tokio::time::timeout(Duration::from_secs(5), source.changed()).await;
-        assert!(change.is_err(), "{change:?}");
+        assert!(quiet(&mut source, 5_000).await);
         // What is no rule does not wait.
         fake.put("pods", pod("ours", "w1", "bystander"));
         let names = until(&mut source, "Pod mirror/ours", true).await;
         for path in ["VirtualService mirror/httpbin", "DestinationRule mirror/httpbin", "Service mirror/httpbin"] {
             assert!(names.iter().any(|name| name == path), "{path}: {names:?}");
         }
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        fake.delete("customresourcedefinitions", "", RULES);
         let names = next(&mut source).await;
-        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+        assert!(!has_rules(&names), "{names:?}");
     });
 }
 
@@ -39,28 +64,20 @@ fn rules_whose_kinds_are_deleted_end_together() {
 #[test]
 fn a_kind_whose_watch_ended_first_is_gone_with_all_its_objects() {
     with(async {
-        let fake = cluster();
-        fake.put("virtualservices", rules("httpbin", "httpbin"));
-        fake.put("destinationrules", subsets("httpbin"));
+        let fake = ruled();
         let mut source = open(&fake);
         next(&mut source).await;
-        for name in [DEFINITIONS[1], DEFINITIONS[0]] {
-            fake.put(
-                "customresourcedefinitions",
-                json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
-            );
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        fake.delete("destinationrules", "mirror", "httpbin");
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
+        mark(&fake, SUBSETS);
+        mark(&fake, RULES);
+        assert!(quiet(&mut source, 300).await);
+        end(&fake, "destinationrules", SUBSETS);
         fake.refuse_of("virtualservices", Some(404));
         fake.hang_up();
         // In the middle of a pause after the refusal.
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        fake.delete("virtualservices", "mirror", "httpbin");
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        assert!(quiet(&mut source, 600).await);
+        end(&fake, "virtualservices", RULES);
         let names = next(&mut source).await;
-        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+        assert!(!has_rules(&names), "{names:?}");
     });
 }
 
@@ -69,24 +86,23 @@ fn a_kind_whose_watch_ended_first_is_gone_with_all_its_objects() {
 fn a_start_in_the_middle_of_a_deletion_shows_no_rule_without_its_subsets() {
     with(async {
         let folder = tempfile::tempdir().unwrap();
-        let fake = cluster();
-        fake.put("virtualservices", rules("httpbin", "httpbin"));
-        fake.put("destinationrules", subsets("httpbin"));
-        let state = Some(folder.path());
-        let open = || KubeSource::open(fake.client(), &"w1".into(), &"cluster.local".into(), state);
+        let fake = ruled();
+        let open = || KubeSource::open(fake.client(), &"w1".into(), &"cluster.local".into(), Some(folder.path()));
         next(&mut open()).await;
-        std::thread::sleep(Duration::from_millis(200));
+        // A thread of its own writes it, in the machine's time.
+        let kept = |_| {
+            std::thread::sleep(Duration::from_millis(10));
+            snapshot::load(folder.path(), "w1")
+        };
+        assert!((0..3_000).find_map(kept).is_some(), "nothing was kept");
         // One kind is gone; that the other will be is not known yet.
-        fake.delete("destinationrules", "mirror", "httpbin");
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[1]);
+        end(&fake, "destinationrules", SUBSETS);
         let mut source = open();
         assert!(source.texts().iter().any(|text| text.path.starts_with("DestinationRule")));
-        let change = tokio::time::timeout(Duration::from_millis(500), source.changed()).await;
-        assert!(change.is_err(), "{change:?}");
-        fake.delete("virtualservices", "mirror", "httpbin");
-        fake.delete("customresourcedefinitions", "", DEFINITIONS[0]);
+        assert!(quiet(&mut source, 500).await);
+        end(&fake, "virtualservices", RULES);
         let names = next(&mut source).await;
-        assert!(!names.iter().any(|name| name.contains("Rule") || name.starts_with("VirtualService")), "{names:?}");
+        assert!(!has_rules(&names), "{names:?}");
     });
 }
 
@@ -94,15 +110,11 @@ fn a_start_in_the_middle_of_a_deletion_shows_no_rule_without_its_subsets() {
 #[test]
 fn a_deletion_that_does_not_end_holds_rules_for_a_minute_only() {
     with(async {
-        let fake = cluster();
-        fake.put("virtualservices", rules("httpbin", "httpbin"));
+        let fake = ruled();
         let mut source = open(&fake);
         next(&mut source).await;
-        fake.put(
-            "customresourcedefinitions",
-            json!({"metadata": {"name": DEFINITIONS[0], "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]}}),
-        );
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        mark(&fake, RULES);
+        assert!(quiet(&mut source, 2_000).await);
         fake.delete("virtualservices", "mirror", "httpbin");
         let begin = Instant::now();
         until(&mut source, "VirtualService mirror/httpbin", false).await;
