@@ -261,6 +261,15 @@ impl Agent {
         Ok(view)
     }
 
+    /// Waits until nothing is held for shadows any more: a moment after the last one has ended.
+    ///
+    /// # Errors
+    /// When something stays.
+    pub fn gave_back(&self) -> Result<()> {
+        let held = |m: &MetricsView| m.sum("understudy_shadow_buffered_bytes", &[]);
+        self.metrics_when("bytes of ended shadows are given back", |m| held(m) == 0.0).map(drop)
+    }
+
     /// `GET` of a path on the metrics address: `/metrics`, `/livez`, `/readyz`.
     ///
     /// # Errors
