@@ -143,6 +143,11 @@ pub(crate) fn jobs(scene: &Scene) -> Result<()> {
     });
     kubectl.apply(NAMESPACE, &job.to_string())?;
     agents::enrolled(cluster, cast::PODS + number)?;
+    // A pod is enrolled before its container is there.
+    wait::until_or("the job's pods run", install::PATIENCE, || {
+        let words = ["get", "pods", "-n", NAMESPACE, "--field-selector=status.phase=Running", "-o", "name"];
+        Ok((kubectl.run(&words)?.lines().count() == number).then_some(()))
+    })?;
     let pods = kubectl.run(&["get", "pods", "-n", NAMESPACE, "-o", "jsonpath={.items[*].metadata.name}"])?;
     for pod in pods.split_whitespace() {
         kubectl.exec(NAMESPACE, pod, &["touch", "/tmp/go"])?;
