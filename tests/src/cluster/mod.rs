@@ -80,7 +80,12 @@ impl Cluster {
         );
         let local = |image: &str| {
             let full = format!("docker.io/library/{image}");
-            let has = |node: &&Value| node["status"]["images"].to_string().contains(&format!("\"{full}\""));
+            // A kubelet tells of a new image some time later.
+            let has = |node: &&Value| {
+                let name = node["metadata"]["name"].as_str().unwrap_or_default();
+                node["status"]["images"].to_string().contains(&format!("\"{full}\""))
+                    || Node::find(name).has_image(&full)
+            };
             carrying.iter().all(has)
         };
         let pick = |given: Option<String>, at: usize| {

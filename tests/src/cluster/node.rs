@@ -92,6 +92,13 @@ impl Node {
         self.sh("find /sys/fs/bpf /var/lib/understudy /run/understudy /etc/cni -iname '*understudy*' 2>/dev/null; true")
     }
 
+    /// Whether its runtime has an image of that full name; false where it cannot be asked.
+    #[must_use]
+    pub fn has_image(&self, name: &str) -> bool {
+        let images = self.reachable.then(|| self.sh("ctr -n k8s.io images ls -q"));
+        images.is_some_and(|images| images.is_ok_and(|images| images.lines().any(|line| line == name)))
+    }
+
     /// Gives images of this node other names, until the guard is dropped; does nothing where it has not got them.
     ///
     /// # Errors
