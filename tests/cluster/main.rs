@@ -9,6 +9,7 @@ mod churn;
 mod crash;
 mod enrolment;
 mod installing;
+mod istio;
 mod late;
 mod neighbours;
 mod privileges;
@@ -77,7 +78,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "upgrade", about: "T18: rolling upgrades under load", play: upgrade::play },
     Scenario { name: "api-server", about: "T22: no API server for two minutes, and a crash", play: api_server::play },
     Scenario { name: "probes", about: "T29: kubelet's probes during all of it", play: probes::play },
+    Scenario { name: "grpc-probes", about: "T29: kubelet's gRPC probes of an enrolled pod", play: probes::by_grpc },
     Scenario { name: "uninstall", about: "T21: nothing stays, also after a SIGKILL", play: uninstall::play },
+    Scenario { name: "istio", about: "beside Istio's own definitions, which stay", play: istio::play },
 ];
 
 enum Verdict {
@@ -155,7 +158,7 @@ fn cluster(options: &Options) -> Result<Cluster> {
     let name = kind::name(options.kind.clone());
     let kubeconfig = match &options.kubeconfig {
         Some(file) => file.clone(),
-        None => kind::cluster(&name)?,
+        None => kind::cluster(&name, options.node_image.as_deref())?,
     };
     let kubectl = Kubectl::new(needs::program("kubectl"), &kubeconfig);
     let start = Instant::now();

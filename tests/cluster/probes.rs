@@ -1,16 +1,16 @@
 //! kubelet's probes on enrolled pods. The cast has had them through everything that came before.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use integration::{
     cluster::{
-        agents,
+        Kubectl, Node, agents,
         cast::{self, NAMESPACE, NEAR, PROBE},
     },
     wait,
 };
 use serde_json::json;
 
-use crate::scene::Scene;
+use crate::scene::{NotHere, Scene};
 
 /// Fails if what comes from the node is taken for the pod's own connections.
 pub(crate) fn play(scene: &Scene) -> Result<()> {
@@ -35,25 +35,23 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
     cast.untouched()?;
     scene.show(format!("{} HTTP probes of v1, all 200, all from {}, none mirrored", seen.len(), seen[0].client));
     scene.show("TCP probes and probes by a program: no pod of the cast was started again in the whole run");
-    by_grpc(scene)?;
     // What is not captured goes on as it would without us: inside the pod, and past the service.
     let own = kubectl.exec(NAMESPACE, "httpbin-v1", &["true"]);
     ensure!(own.is_ok(), "exec in an enrolled pod: {own:?}");
     cast.captured(NEAR).map(drop)
 }
 
-/// A server that answers gRPC's health protocol and is on every node of kind: etcd.
-fn by_grpc(scene: &Scene) -> Result<()> {
+/// By a server that answers gRPC's health protocol and is on every control plane of kubeadm's kind: etcd. Fails if the probes of an enrolled
+/// pod do.
+pub(crate) fn by_grpc(scene: &Scene) -> Result<()> {
+    scene.cast()?;
     let (cluster, kubectl) = (&scene.cluster, &scene.cluster.kubectl);
-    let node = &cluster.nodes[0];
-    let images = kubectl.run(&["get", "node", &node.name, "-o", "jsonpath={.status.images[*].names[*]}"])?;
-    let Some(image) = images.split_whitespace().find(|name| name.contains("/etcd:")) else {
-        scene.show("no gRPC probe: the node has no image of a server that answers one");
-        return Ok(());
+    let Some((node, image)) = cluster.nodes.iter().find_map(|node| Some((node, etcd(kubectl, node)?))) else {
+        bail!(NotHere("no node has an image of etcd, the server that answers gRPC probes".to_owned()));
     };
     let probe = json!({"grpc": {"port": 2379}, "periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 5});
     let container = json!({
-        "name": "etcd", "image": image, "imagePullPolicy": "IfNotPresent",
+        "name": "etcd", "image": &image, "imagePullPolicy": "IfNotPresent",
         "command": ["etcd", "--data-dir=/tmp/etcd", "--listen-client-urls=http://0.0.0.0:2379",
                     "--advertise-client-urls=http://127.0.0.1:2379"],
         "startupProbe": {"grpc": {"port": 2379}, "periodSeconds": 1, "failureThreshold": 60},
@@ -70,4 +68,9 @@ fn by_grpc(scene: &Scene) -> Result<()> {
     scene.show(format!("gRPC probes of {image}: ready, not started again"));
     kubectl.run(&["delete", "pod", "-n", NAMESPACE, "grpc"])?;
     agents::enrolled(cluster, cast::PODS)
+}
+
+fn etcd(kubectl: &Kubectl, node: &Node) -> Option<String> {
+    let told = kubectl.run(&["get", "node", &node.name, "-o", "jsonpath={.status.images[*].names[*]}"]).ok()?;
+    told.split_whitespace().find(|name| name.contains("/etcd:")).map(str::to_owned)
 }

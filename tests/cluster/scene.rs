@@ -64,6 +64,11 @@ impl Scene {
         Ok(())
     }
 
+    /// Whether this run has installed it and not removed it since.
+    pub(crate) fn is_installed(&self) -> bool {
+        self.installation.borrow().is_some()
+    }
+
     /// After a failure: what comes next begins with a cast of its own.
     pub(crate) fn clear(&self) {
         self.cast.take();

@@ -19,6 +19,7 @@ pub mod client;
 pub mod cluster;
 pub mod cluster_ip;
 pub mod curl;
+pub mod descriptors;
 pub mod fault_matrix;
 pub mod footprint;
 pub mod golang;

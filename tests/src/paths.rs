@@ -14,6 +14,9 @@ pub const BIN: &str = "UNDERSTUDY_BIN";
 /// Variable with the path of the Python environment that has httpbin and gunicorn.
 pub const VENV: &str = "UNDERSTUDY_LAB_VENV";
 
+/// Version of `istio.io/api` whose definitions the scenarios use.
+pub const ISTIO_API: &str = "v1.31.4";
+
 /// The workspace's root folder.
 #[must_use]
 pub fn workspace() -> PathBuf {
@@ -39,6 +42,12 @@ pub fn binary() -> PathBuf {
 #[must_use]
 pub fn venv() -> PathBuf {
     given(VENV, || target().join("venv"))
+}
+
+/// Istio's own definitions of its kinds (YAML).
+#[must_use]
+pub fn istio_definitions() -> PathBuf {
+    target().join(format!("istio/definitions-{ISTIO_API}.yaml"))
 }
 
 /// The lab's program in Go.

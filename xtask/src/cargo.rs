@@ -19,10 +19,21 @@ pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
+/// Variables that a cargo sets for the program that it runs.
+const OF_THIS_PACKAGE: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
 /// The cargo that runs this program, in the workspace's root.
 pub(crate) fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.args(words).current_dir(root()).env("CARGO_TARGET_DIR", target());
+    // What the outer cargo says of this package would be taken for a change by build scripts that look at it, and half of the dependencies be
+    // built again whenever both ways of calling cargo take turns.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_PACKAGE.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

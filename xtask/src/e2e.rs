@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 use integration::cluster::{Options, kind};
 
-use crate::{cargo, image};
+use crate::{cargo, image, setup};
 
 pub(crate) fn e2e(options: &Options) -> Result<ExitCode> {
     // Said before minutes of building.
@@ -17,6 +17,10 @@ pub(crate) fn e2e(options: &Options) -> Result<ExitCode> {
         bail!("the scenarios need more than there is:\n  {}", missing.join("\n  "));
     }
     cargo::must(&mut cargo::cargo(&["build", "--bins"]))?;
+    if let Err(error) = setup::istio_definitions() {
+        // The scenario that needs them says so too, in its place.
+        println!("Istio's definitions cannot be had: {error:#}");
+    }
     let mut options = options.clone();
     if options.image.is_none() && !options.list {
         options.image = Some(image::own()?);

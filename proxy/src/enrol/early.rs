@@ -31,6 +31,8 @@ const STEPS: [Duration; 8] = [
 ];
 /// An event does not cause a look sooner after the last one: pods that come and go all the time cause few looks.
 const LEAST_GAP: Duration = Duration::from_millis(100);
+/// The step whose distance is [`LEAST_GAP`].
+const CALM: usize = 3;
 
 /// Says when to look. What it waits for lives here and not in the future that waits, so nothing begins anew when that is dropped.
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Early {
                 // First, or a folder in which something happens all the time would put the look off for ever.
                 () = until(at), if at.is_some() => return,
                 // The watcher is gone with its channel, and without one there are no hints.
-                Some(()) = hints.recv() => self.begin(0),
+                Some(()) = hints.recv() => self.hinted(),
                 else => std::future::pending().await,
             }
         }
@@ -96,19 +98,30 @@ impl Early {
 
     /// A pod is missing that was not before: it is to come soon. (It has been looked for just now.)
     pub fn expect(&mut self) {
-        self.last = Some(Instant::now());
-        self.begin(1);
+        let now = Instant::now();
+        self.last = Some(now);
+        match self.next {
+            Some(_) => self.begin(now + LEAST_GAP, CALM),
+            None => self.begin(now + STEPS[1], 1),
+        }
     }
 
-    /// Begins the series anew, but with no look sooner than allowed, and none later than it is due anyway.
-    fn begin(&mut self, step: usize) {
+    /// Something has happened.
+    fn hinted(&mut self) {
         let now = Instant::now();
-        let allowed = match (step, self.last) {
-            (0, Some(last)) => now.max(last + LEAST_GAP),
-            _ => now + STEPS[step],
-        };
-        let at = self.next.map_or(allowed, |(at, _)| at.min(allowed));
-        self.next = Some((at, step));
+        match self.last.map(|last| last + LEAST_GAP).filter(|allowed| *allowed > now) {
+            Some(allowed) => self.begin(allowed, CALM),
+            None => self.begin(now, 0),
+        }
+    }
+
+    /// Begins the series, or lets one that is under way go on from a step whose distances are still small: what happens all the time does not
+    /// begin it anew all the time.
+    fn begin(&mut self, at: Instant, step: usize) {
+        self.next = Some(match self.next {
+            Some((due, under_way)) => (due.min(at), if step == 0 { 0 } else { under_way.min(CALM) }),
+            None => (at, step),
+        });
     }
 }
 
@@ -167,20 +180,26 @@ mod tests {
         assert_eq!(looks(&mut early, false).await, [0]);
     }
 
-    /// Mutation that breaks it: leaving [`LEAST_GAP`] out.
+    /// Mutations that break it: leaving [`LEAST_GAP`] out; beginning the series anew at each event, or at each pod that is expected.
     #[tokio::test(start_paused = true)]
     async fn a_storm_of_events_causes_ten_looks_a_second() {
-        let (hint, mut early) = unwatched();
-        let mut looks = 0;
-        for _ in 0..2000 {
-            let _ = hint.try_send(());
-            if within(&mut early, Duration::ZERO).await {
-                looks += 1;
-                early.looked(false);
+        assert_eq!(STEPS[CALM], LEAST_GAP);
+        for (missing, expected) in [(false, false), (true, false), (true, true)] {
+            let (hint, mut early) = unwatched();
+            let mut looks = 0;
+            for millisecond in 0..2000 {
+                let _ = hint.try_send(());
+                if expected && millisecond % 50 == 0 {
+                    early.expect();
+                }
+                if within(&mut early, Duration::ZERO).await {
+                    looks += 1;
+                    early.looked(missing);
+                }
+                advance(Duration::from_millis(1)).await;
             }
-            advance(Duration::from_millis(1)).await;
+            assert!((15..=24).contains(&looks), "{looks} where missing is {missing}");
         }
-        assert!((15..=21).contains(&looks), "{looks}");
     }
 
     /// Mutation that breaks it: taking hints before looking whether the moment has come.

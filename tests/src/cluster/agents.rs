@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::{Cluster, Kubectl, Node};
-use crate::{MetricsView, in_kernel::InKernel, wait};
+use crate::{MetricsView, descriptors, in_kernel::InKernel, wait};
 
 /// The namespace of the installation.
 pub const NAMESPACE: &str = "understudy-system";
@@ -77,8 +78,20 @@ impl Agent {
     /// # Errors
     /// When it runs on another machine.
     pub fn in_kernel(&self) -> Result<InKernel> {
+        InKernel::of(self.pid()?)
+    }
+
+    /// Descriptors that it holds, less its own connections.
+    ///
+    /// # Errors
+    /// When it runs on another machine.
+    pub fn descriptors(&self) -> Result<usize> {
+        descriptors::kept(self.pid()?)
+    }
+
+    fn pid(&self) -> Result<Pid> {
         let pid = super::node::agent_on_this_machine(&self.uid)?;
-        InKernel::of(pid.with_context(|| format!("{} does not run on this machine", self.pod))?)
+        pid.with_context(|| format!("{} does not run on this machine", self.pod))
     }
 
     /// Lines of its log since a time ago (`30s`).

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Cluster, Kubectl, agents};
+use super::{Cluster, Definitions, Kubectl, agents};
 use crate::{
     leftovers::{self, Claim, Thing},
     paths, wait,
@@ -26,7 +26,8 @@ impl Installation {
     /// # Errors
     /// When the cluster refuses.
     pub fn apply(kubectl: &Kubectl) -> Result<Self> {
-        let folder = paths::workspace().join(if has_istio(kubectl) { "deploy/with-istio" } else { "deploy" });
+        let folder =
+            paths::workspace().join(if Definitions::are_istio_s(kubectl) { "deploy/with-istio" } else { "deploy" });
         let folder = folder.to_str().context("the workspace's path is not UTF-8")?.to_owned();
         let ((), claim) = leftovers::claim(|| {
             kubectl.run(&["apply", "-k", &folder])?;
@@ -72,13 +73,6 @@ impl Installation {
 
 fn removal(kubectl: &Kubectl, folder: &str) -> Command {
     kubectl.command(&["delete", "-k", folder, "--ignore-not-found", "--wait", "--timeout=180s"])
-}
-
-/// True if Istio's own VirtualService is known to the cluster.
-fn has_istio(kubectl: &Kubectl) -> bool {
-    let words = ["get", "crd", "virtualservices.networking.istio.io", "-o", "json"];
-    let Ok(text) = kubectl.run(&words) else { return false };
-    !text.contains("\"app.kubernetes.io/name\": \"understudy\"")
 }
 
 /// Deletes the DaemonSet alone, and waits until its pods are gone.

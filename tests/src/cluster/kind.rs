@@ -48,11 +48,11 @@ pub fn exists(name: &str) -> Result<bool> {
     Ok(clusters.lines().any(|line| line == name))
 }
 
-/// Uses the cluster of that name or makes it, and returns its configuration for kubectl.
+/// Uses the cluster of that name or makes it (of that node image, or kind's own), and returns its configuration for kubectl.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn cluster(name: &str) -> Result<PathBuf> {
+pub fn cluster(name: &str, node_image: Option<&str>) -> Result<PathBuf> {
     let file = paths::workspace().join("target/e2e/kubeconfig");
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -63,7 +63,8 @@ pub fn cluster(name: &str) -> Result<PathBuf> {
         return Ok(file);
     }
     println!("making the kind cluster `{name}` (one to three minutes)");
-    let words = ["create", "cluster", "--name", name, "--kubeconfig", path, "--wait", "180s", "--config", "-"];
+    let mut words = vec!["create", "cluster", "--name", name, "--kubeconfig", path, "--wait", "180s", "--config", "-"];
+    words.extend(node_image.into_iter().flat_map(|image| ["--image", image]));
     output(&mut kind(&words), Some(CONFIG))?;
     let kubectl = super::Kubectl::new(needs::program("kubectl"), &file);
     kubectl.run(&["taint", "nodes", "--all", "node-role.kubernetes.io/control-plane-"])?;

@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod cast;
+pub mod definitions;
 pub mod download;
 pub mod install;
 pub mod kind;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub use agents::Agent;
 pub use cast::Cast;
+pub use definitions::Definitions;
 pub use download::Download;
 pub use install::Installation;
 pub use kubectl::Kubectl;
@@ -96,12 +98,12 @@ impl Cluster {
         Ok(Self { kubectl, nodes, images })
     }
 
-    /// Removes what a killed run left: namespaces by their label, an API server that was put away.
+    /// Removes what a killed run left, by its label: namespaces, and definitions of Istio's kinds.
     ///
     /// # Errors
     /// When the cluster refuses.
     pub fn remove_stale(&self) -> Result<()> {
-        self.kubectl.run(&["delete", "namespace", "-l", LABEL, "--ignore-not-found", "--timeout=180s"])?;
+        self.kubectl.run(&["delete", "namespace,crd", "-l", LABEL, "--ignore-not-found", "--timeout=180s"])?;
         Ok(())
     }
 }

@@ -13,6 +13,9 @@ pub struct Options {
     /// Name of the kind cluster, into whose nodes our image is put; other clusters must have it
     #[arg(long, env = "KIND_CLUSTER_NAME", value_name = "NAME")]
     pub kind: Option<String>,
+    /// Image of the nodes of a kind cluster that is made [default: that of kind's own version]
+    #[arg(long, value_name = "NAME")]
+    pub node_image: Option<String>,
     /// An archive of our image, instead of one that is built now
     #[arg(long, value_name = "ARCHIVE")]
     pub image: Option<PathBuf>,
@@ -51,6 +54,7 @@ impl Options {
         };
         add("--kubeconfig", self.kubeconfig.clone().map(Into::into));
         add("--kind", self.kind.clone().map(Into::into));
+        add("--node-image", self.node_image.clone().map(Into::into));
         add("--image", self.image.clone().map(Into::into));
         add("--httpbin-image", self.httpbin_image.clone().map(Into::into));
         add("--client-image", self.client_image.clone().map(Into::into));
@@ -81,6 +85,8 @@ mod tests {
             "k",
             "--kind",
             "n",
+            "--node-image",
+            "k8s",
             "--image",
             "i",
             "--httpbin-image",

@@ -50,14 +50,7 @@ fn ensure(program: &Program) -> Result<()> {
     if program.path.exists() && fs::read_to_string(&stamp).is_ok_and(|built| built == text) {
         return Ok(());
     }
-    let go = match go() {
-        Some(go) => go,
-        None => {
-            packages::ensure(&["golang-go".to_owned()], "the lab's Go programs")?;
-            go().context("Debian's golang-go brought no Go that is new enough")?
-        }
-    };
-    let mut build = Command::new(&go);
+    let mut build = Command::new(ensure_go()?);
     // The Go that is here is good enough: it is not to fetch another.
     build
         .current_dir(&source)
@@ -66,6 +59,15 @@ fn ensure(program: &Program) -> Result<()> {
         .arg(&program.path);
     task::run(program.name, program.takes, &mut build)?;
     fs::write(&stamp, text).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// A Go that is new enough, installed if there is none.
+pub(super) fn ensure_go() -> Result<PathBuf> {
+    if let Some(go) = go() {
+        return Ok(go);
+    }
+    packages::ensure(&["golang-go".to_owned()], "the lab's Go programs")?;
+    go().context("Debian's golang-go brought no Go that is new enough")
 }
 
 /// All that the program is made of.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 mod cross;
 mod golang;
+mod istio;
 mod linker;
 mod nginx;
 mod packages;
@@ -13,6 +14,7 @@ mod python;
 mod toolchain;
 
 pub(crate) use cross::c_compiler;
+pub(crate) use istio::definitions as istio_definitions;
 pub(crate) use linker::tools_bin;
 pub(crate) use python::venv;
 pub(crate) use toolchain::Toolchain;
@@ -36,5 +38,6 @@ pub(crate) fn peers() -> Result<()> {
     packages::ensure(&packages::missing(packages::PEERS), "the conformance tests")?;
     nginx::ensure()?;
     golang::peer()?;
-    golang::renderer()
+    golang::renderer()?;
+    istio_definitions()
 }
