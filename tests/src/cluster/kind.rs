@@ -8,12 +8,15 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::kubectl::output;
-use crate::{needs, paths};
+use super::{install::PATIENCE, kubectl::output};
+use crate::{needs, paths, wait};
 
 /// One node for the API server and one beside it; pods run on both.
 const CONFIG: &str =
     "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes: [{role: control-plane}, {role: worker}]\n";
+
+/// Label and taint of the node with the API server.
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// What is not on PATH of what a run needs, and where it comes from; empty if all is there.
 #[must_use]
@@ -67,7 +70,13 @@ pub fn cluster(name: &str, node_image: Option<&str>) -> Result<PathBuf> {
     words.extend(node_image.into_iter().flat_map(|image| ["--image", image]));
     output(&mut kind(&words), Some(CONFIG))?;
     let kubectl = super::Kubectl::new(needs::program("kubectl"), &file);
-    kubectl.run(&["taint", "nodes", "--all", "node-role.kubernetes.io/control-plane-"])?;
+    // Of those that have the taint: kubectl fails at a node without.
+    kubectl.run(&["taint", "nodes", "-l", CONTROL_PLANE, &format!("{CONTROL_PLANE}-")])?;
+    // kind waits for the control plane alone.
+    wait::until_or("all nodes take pods", PATIENCE, || {
+        let taints = kubectl.run(&["get", "nodes", "-o", "jsonpath={.items[*].spec.taints}"])?;
+        Ok(taints.trim().is_empty().then_some(()))
+    })?;
     Ok(file)
 }
 

@@ -77,7 +77,7 @@ impl Cluster {
         ensure!(
             names.len() >= 2,
             "two nodes that take pods are needed, but there are {}: {names:?} (a taint of the control plane is removed by \
-             `kubectl taint nodes --all node-role.kubernetes.io/control-plane-`)",
+             `kubectl taint nodes NAME node-role.kubernetes.io/control-plane-`)",
             names.len()
         );
         let local = |image: &str| {
