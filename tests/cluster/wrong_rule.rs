@@ -53,8 +53,11 @@ pub(crate) fn play(scene: &Scene) -> Result<()> {
         (found["reason"].as_str().unwrap_or_default(), found["message"].as_str().unwrap_or_default());
     ensure!(message.contains("nowhere"), "the message does not name the subset: {found}");
     scene.show(format!("condition Effective=False, {reason}: {message}"));
+    // Events outlive their object, and another of this name may have been here.
+    let uid = kubectl.run(&["get", "virtualservice", "-n", NAMESPACE, "wrong", "-o", "jsonpath={.metadata.uid}"])?;
+    let selector = format!("--field-selector=involvedObject.uid={uid}");
     let events = wait::until_or("an event", PATIENCE, || {
-        let all = kubectl.json(&["get", "events", "-n", NAMESPACE, "--field-selector=involvedObject.name=wrong"])?;
+        let all = kubectl.json(&["get", "events", "-n", NAMESPACE, &selector])?;
         let own = all["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == reason);
         let own: Vec<_> = own.cloned().collect();
         Ok((!own.is_empty()).then_some(own))

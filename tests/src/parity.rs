@@ -145,7 +145,8 @@ pub fn pairs(lines: &[String]) -> Result<Vec<String>> {
 /// A real server in a pod; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    process: Process,
+    /// The program.
+    pub process: Process,
     /// Where it listens.
     pub address: SocketAddr,
 }

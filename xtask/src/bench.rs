@@ -14,7 +14,10 @@ use crate::{build_ebpf, cargo, setup};
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    which: Which,
+    which: Option<Which>,
+    /// `--quick`, names of scenarios; `--list` says which there are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -35,7 +38,12 @@ struct Scale {
 
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     match &options.which {
-        Which::Scale(scale) => run("scale", scale.debug, &scale.arguments),
+        Some(Which::Scale(scale)) => run("scale", scale.debug, &scale.arguments),
+        None => {
+            setup::peers()?;
+            setup::rivals();
+            run("versus", false, &options.arguments)
+        }
     }
 }
 
