@@ -85,6 +85,8 @@ const SCENARIOS: &[Scenario] = &[
 
 enum Verdict {
     Passed,
+    /// Not at the first try.
+    Flaky,
     Failed,
     NotHere(String),
 }
@@ -116,7 +118,7 @@ fn play(options: &Options) -> Result<bool> {
     let mut verdicts = Vec::new();
     for scenario in SCENARIOS {
         if options.scenarios.is_empty() || options.scenarios.iter().any(|name| name == scenario.name) {
-            verdicts.push((scenario.name, one(&scene, scenario)));
+            verdicts.push((scenario.name, tried(&scene, scenario, options.retries)));
         }
     }
     drop(scene);
@@ -125,6 +127,7 @@ fn play(options: &Options) -> Result<bool> {
     for (name, (verdict, seconds)) in &verdicts {
         let word = match verdict {
             Verdict::Passed => "ok".to_owned(),
+            Verdict::Flaky => "ok, but FLAKY: it failed before".to_owned(),
             Verdict::Failed => {
                 failed.push(*name);
                 "FAILED".to_owned()
@@ -176,6 +179,20 @@ fn cluster(options: &Options) -> Result<Cluster> {
     let [a, b] = &cluster.nodes;
     println!("nodes {} and {}; {} and {}", a.name, b.name, cluster.images.httpbin, cluster.images.client);
     Ok(cluster)
+}
+
+/// Plays it, and once more if it fails and may.
+fn tried(scene: &Scene, scenario: &Scenario, retries: usize) -> (Verdict, f32) {
+    let (mut verdict, mut seconds) = one(scene, scenario);
+    for _ in 0..retries {
+        if !matches!(verdict, Verdict::Failed) {
+            break;
+        }
+        let (again, more) = one(scene, scenario);
+        seconds += more;
+        verdict = if matches!(again, Verdict::Passed) { Verdict::Flaky } else { again };
+    }
+    (verdict, seconds)
 }
 
 fn one(scene: &Scene, scenario: &Scenario) -> (Verdict, f32) {

@@ -59,8 +59,9 @@ pub struct MaxIdle {
 impl MaxIdle {
     /// As many as there were at once.
     pub const ANY: Self = Self { each: usize::MAX, total: usize::MAX };
-    /// For shadows: enough for the next ones to find one, little enough to be forgotten about.
-    pub const FEW: Self = Self { each: 16, total: 256 };
+    /// For shadows: as many as may be under way at once by default, so that a steady load makes no new ones (a connection costs a hundred times
+    /// what a request on it does, and leaves its port in TIME_WAIT), and a bound where many rules are mirrored.
+    pub const FEW: Self = Self { each: 128, total: 512 };
 
     fn allows<B>(self, pool: &HashMap<Key, Vec<Idle<B>>>, key: Key) -> bool {
         // Adding up costs at most as many steps as the total; who has no limit does not pay.

@@ -30,6 +30,7 @@ use clap::Parser;
 use integration::leftovers;
 
 use crate::{
+    load::{Ask, Load},
     report::Report,
     rounds::Contestant,
     scenario::SCENARIOS,
@@ -44,6 +45,9 @@ struct Options {
     /// Fewer and shorter rounds: minutes, and wider spreads
     #[arg(long)]
     quick: bool,
+    /// Load one service (plain, mirrored, …) through Understudy alone for so many seconds, for a profiler to look at
+    #[arg(long, num_args = 2, value_names = ["SERVICE", "SECONDS"])]
+    steady: Vec<String>,
     /// Only say which scenarios there are
     #[arg(long)]
     list: bool,
@@ -73,6 +77,9 @@ fn measure(options: &Options) -> Result<()> {
     leftovers::install()?;
     let start = Instant::now();
     let world = World::new()?;
+    if let [service, seconds] = &options.steady[..] {
+        return steady(&world, service, seconds.parse()?);
+    }
     let mut report = Report::new();
     let mut variants = Vec::new();
     for carrier in Carrier::ALL {
@@ -109,6 +116,23 @@ fn measure(options: &Options) -> Result<()> {
         report.outcomes(agent.outcomes()?);
     }
     report.finish(start.elapsed())
+}
+
+fn steady(world: &World, service: &str, seconds: u64) -> Result<()> {
+    let variant = Variant::start(world, Carrier::Understudy)?;
+    let Some(service) = Service::ALL.into_iter().find(|one| one.name() == service) else {
+        bail!("no service `{service}`: {:?}", Service::ALL.map(Service::name));
+    };
+    println!("Understudy is process {}", variant.pid().map_or(0, nix::unistd::Pid::as_raw));
+    let ask = if service.target() == world::HTTP2 { Ask::Http2 } else { Ask::Small };
+    let rows = rounds::saturated(
+        world,
+        &[Contestant { variant: &variant, service }],
+        Load { ask, connections: 64, seconds },
+        1,
+    )?;
+    Report::new().saturated("steady", rows);
+    Ok(())
 }
 
 /// Whether it can do what the service asks for.

@@ -28,6 +28,9 @@ pub struct Options {
     /// Upgrades in a row, of the scenario `upgrade`
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub cycles: usize,
+    /// Play a scenario that failed so many times more; one that passes then is called flaky
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub retries: usize,
     /// Only say which scenarios there are
     #[arg(long)]
     pub list: bool,
@@ -47,6 +50,7 @@ impl Options {
     #[must_use]
     pub fn words(&self) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec!["--cycles".into(), self.cycles.to_string().into()];
+        words.extend(["--retries".into(), self.retries.to_string().into()]);
         let mut add = |flag: &str, value: Option<OsString>| {
             if let Some(value) = value {
                 words.extend([flag.into(), value]);
@@ -95,6 +99,8 @@ mod tests {
             "c",
             "--cycles",
             "20",
+            "--retries",
+            "2",
             "--list",
             "task",
             "crash",
