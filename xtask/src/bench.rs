@@ -1,4 +1,4 @@
-//! `bench`: what only a measurement can tell. Each benchmark is a program of its own; it is built here, with what it measures.
+//! `bench`: what only a measurement can tell; without a name, Understudy beside its rivals. Each benchmark is a program of its own; it is built here, with what it measures.
 
 use std::{
     os::unix::process::CommandExt as _,

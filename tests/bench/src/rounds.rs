@@ -133,6 +133,10 @@ pub(crate) struct LatencyRow {
 }
 
 impl LatencyRow {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), samples: Vec::new() }
+    }
+
     pub(crate) fn spread(&self, of: fn(&Latency) -> f64) -> Spread {
         Spread::of(self.samples.iter().map(of))
     }

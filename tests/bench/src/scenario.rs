@@ -6,7 +6,7 @@ use crate::{
     load::{Ask, Load},
     pace::Pace,
     report::Report,
-    rounds::{self, Contestant},
+    rounds::{self, Contestant, LatencyRow},
     world::{Service, World},
 };
 
@@ -60,6 +60,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         play: |stage, report| stage.saturate(report, "close", &BOTH, load(Ask::Close, 16), 5),
     },
     Scenario { name: "latency", about: "at half of what the slowest carries, constant rate", play: latency },
+    Scenario { name: "reload", about: "latency while a rule changes every second, beside quiet rounds", play: reload },
     Scenario {
         name: "one",
         about: "small bodies on one connection",
@@ -106,19 +107,46 @@ fn load(ask: Ask, connections: usize) -> Load {
 /// The primary's latency, alone and with its mirrors, at a rate that everybody carries with ease.
 fn latency(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let contestants = stage.contestants(&[Service::Plain, Service::Mirrored, Service::Dead]);
+    let pace = pace(stage, report)?;
+    let rows = rounds::paced(&contestants, pace, stage.rounds(5))?;
+    report.paced("latency", pace, rows);
+    Ok(())
+}
+
+/// Half of what the slowest carries.
+fn pace(stage: &Stage<'_>, report: &Report) -> Result<Pace> {
     let slowest = match report.slowest("keep-alive") {
         Some(rate) => rate,
         None => {
             let load = Load { seconds: 1, ..load(Ask::Small, 64) };
             let rows = rounds::saturated(stage.world, &stage.contestants(&BOTH), load, 1)?;
-            rows.iter()
-                .map(|row| row.spread(|sample| sample.rate).median)
-                .min_by(f64::total_cmp)
-                .context("nobody plays")?
+            let rates = rows.iter().map(|row| row.spread(|sample| sample.rate).median);
+            rates.min_by(f64::total_cmp).context("nobody plays")?
         }
     };
-    let pace = Pace { rate: (slowest / 2.0).floor(), connections: 64, seconds: stage.seconds(4) as f64 };
-    let rows = rounds::paced(&contestants, pace, stage.rounds(5))?;
-    report.paced("latency", pace, rows);
+    Ok(Pace { rate: (slowest / 2.0).floor(), connections: 64, seconds: stage.seconds(4) as f64 })
+}
+
+/// Quiet rounds and rounds in which the agent gets a changed rule each second.
+fn reload(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
+    let pace = pace(stage, report)?;
+    let all = stage.contestants(&[Service::Mirrored]);
+    let own = all.into_iter().find_map(|one| Some((one, one.variant.agent()?))).context("Understudy does not play")?;
+    let (contestant, agent) = own;
+    let mut rows = vec![LatencyRow::new("quiet"), LatencyRow::new("quiet, a rule changes each second")];
+    for round in 0..stage.rounds(5) {
+        // Whatever the order does, it does to both.
+        for turn in [round % 2, 1 - round % 2] {
+            let samples = if turn == 0 {
+                rounds::paced(&[contestant], pace, 1)?
+            } else {
+                agent.restless(|| rounds::paced(&[contestant], pace, 1))?
+            };
+            if let Some(row) = rows.get_mut(turn) {
+                row.samples.extend(samples.into_iter().flat_map(|row| row.samples));
+            }
+        }
+    }
+    report.paced("reload", pace, rows);
     Ok(())
 }

@@ -20,8 +20,11 @@ impl Spread {
         let (Some(low), Some(high)) = (all.first(), all.last()) else { return Self::default() };
         let middle = all.len() / 2;
         let upper = all.get(middle).copied().unwrap_or_default();
-        let median =
-            if all.len() % 2 == 0 { (all.get(middle - 1).copied().unwrap_or_default() + upper) / 2.0 } else { upper };
+        let median = if all.len().is_multiple_of(2) {
+            (all.get(middle - 1).copied().unwrap_or_default() + upper) / 2.0
+        } else {
+            upper
+        };
         Self { median, low: *low, high: *high }
     }
 

@@ -1,6 +1,12 @@
 //! Understudy: one agent beside the pods, as it is shipped (no flag but where its manifests are), and a client that is enrolled.
 
-use anyhow::Result;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
 use integration::{Manifests, Pod, manifests};
 use nix::unistd::Pid;
 
@@ -13,8 +19,11 @@ const NAMESPACE: &str = "bench";
 pub(crate) struct Agent {
     agent: integration::Agent,
     /// What it watches.
-    pub(crate) manifests: Manifests,
+    manifests: Manifests,
 }
+
+/// A rule that nobody's traffic falls under, and that is another each time.
+const RESTLESS: &str = "restless.yaml";
 
 impl Agent {
     /// Starts it, and waits until the client's pod is enrolled.
@@ -40,6 +49,36 @@ impl Agent {
 
     pub(crate) fn pid(&self) -> Pid {
         self.agent.pid()
+    }
+
+    /// Does something while a rule changes each second; each change is a new table, which must be in force before the next.
+    ///
+    /// # Errors
+    /// As what is done, or when the agent does not take a change.
+    pub(crate) fn restless<T: Send>(&self, what: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let begun = self.agent.metrics()?.generation();
+        let over = AtomicBool::new(false);
+        let (done, changes) = thread::scope(|scope| {
+            let changing = scope.spawn(|| {
+                let mut changes = 0;
+                while !over.load(Ordering::Relaxed) {
+                    self.manifests.apply(RESTLESS, &format!(
+                        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: restless, namespace: {NAMESPACE}}}\n\
+                         spec: {{hosts: [nobody], http: [{{match: [{{headers: {{x-turn: {{exact: \"{changes}\"}}}}}}], route: [{{destination: {{host: nobody}}}}]}}]}}\n"
+                    ))?;
+                    changes += 1;
+                    thread::sleep(Duration::from_secs(1));
+                }
+                anyhow::Ok(changes)
+            });
+            let done = what();
+            over.store(true, Ordering::Relaxed);
+            (done, changing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let (done, changes) = (done?, changes?);
+        let generations = self.agent.metrics()?.generation() - begun;
+        ensure!(generations >= f64::from(changes), "{changes} changes made {generations} tables: it proves nothing");
+        Ok(done)
     }
 
     /// Shadows by how they ended: name and number, those that there were.
