@@ -41,7 +41,6 @@ pub struct AgentBuilder<'a> {
     offset: u16,
     bpffs: Option<PathBuf>,
     under: Vec<String>,
-    shipped: bool,
 }
 
 impl AgentBuilder<'_> {
@@ -95,19 +94,12 @@ impl AgentBuilder<'_> {
         self
     }
 
-    /// As users have it: no access log, and shadows are shed when the event loop lags.
-    #[must_use]
-    pub fn as_shipped(mut self) -> Self {
-        self.shipped = true;
-        self
-    }
-
     /// Starts it and does not wait.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(self) -> Result<Agent> {
-        let Self { node, name, command: subcommand, words, environment, offset, bpffs, under, shipped } = self;
+        let Self { node, name, command: subcommand, words, environment, offset, bpffs, under } = self;
         let file = |suffix: &str| node.dir().join(format!("{name}{suffix}"));
         let (bpffs, claim) = match bpffs {
             Some(path) => (path, None),
@@ -123,13 +115,11 @@ impl AgentBuilder<'_> {
             .args(&program[1..])
             .arg(subcommand)
             .args(["--admin-addr", &admin.to_string(), "--metrics-addr", &metrics.to_string()])
-            .args([Path::new("--bpffs"), &bpffs]);
-        if !shipped {
-            command.args([Path::new("--access-log"), &access_log]);
+            .args([Path::new("--access-log"), &access_log, Path::new("--bpffs"), &bpffs])
             // Other tests may take the CPU away at any time; a test of overload sets the flag, which counts more than the variable.
-            command.env("UNDERSTUDY_SHADOW_SHED_LAG", "0");
-        }
-        command.args(words).envs(environment);
+            .env("UNDERSTUDY_SHADOW_SHED_LAG", "0")
+            .args(words)
+            .envs(environment);
         let process = Process::start(node.netns(), &name, &mut command, &file(".log"))?;
         Ok(Agent { process, netns: node.netns().path(), metrics, admin, access_log, bpffs, _bpffs_claim: claim })
     }
@@ -170,7 +160,6 @@ impl Agent {
             offset: 0,
             bpffs: None,
             under: Vec::new(),
-            shipped: false,
         }
     }
 

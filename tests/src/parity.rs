@@ -145,8 +145,7 @@ pub fn pairs(lines: &[String]) -> Result<Vec<String>> {
 /// A real server in a pod; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// The program.
-    pub process: Process,
+    process: Process,
     /// Where it listens.
     pub address: SocketAddr,
 }

@@ -1,4 +1,4 @@
-//! `bench`: what only a measurement can tell; without a name, Understudy beside its rivals. Each benchmark is a program of its own; it is built here, with what it measures.
+//! `bench`: what only a measurement can tell. Each benchmark is a program of its own; it is built here, with what it measures.
 
 use std::{
     os::unix::process::CommandExt as _,
@@ -14,10 +14,7 @@ use crate::{build_ebpf, cargo, setup};
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    which: Option<Which>,
-    /// `--quick`, names of scenarios; `--list` says which there are
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    which: Which,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,12 +35,7 @@ struct Scale {
 
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     match &options.which {
-        Some(Which::Scale(scale)) => run("scale", scale.debug, &scale.arguments),
-        None => {
-            setup::peers()?;
-            setup::rivals();
-            run("versus", false, &options.arguments)
-        }
+        Which::Scale(scale) => run("scale", scale.debug, &scale.arguments),
     }
 }
 

@@ -11,14 +11,12 @@ mod linker;
 mod nginx;
 mod packages;
 mod python;
-mod rivals;
 mod toolchain;
 
 pub(crate) use cross::c_compiler;
 pub(crate) use istio::definitions as istio_definitions;
 pub(crate) use linker::tools_bin;
 pub(crate) use python::venv;
-pub(crate) use rivals::fetch as rivals;
 pub(crate) use toolchain::Toolchain;
 
 /// What building needs: for the BPF object a compiler with core's source, and bpf-linker.

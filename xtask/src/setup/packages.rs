@@ -38,12 +38,6 @@ pub(crate) fn missing(programs: &[(&str, &str)]) -> Vec<String> {
     programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| (*package).to_owned()).collect()
 }
 
-/// True if dpkg has it.
-pub(crate) fn is_installed(package: &str) -> bool {
-    let output = Command::new("dpkg-query").args(["-W", "-f", "${Status}", package]).output();
-    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("install ok installed"))
-}
-
 /// A command for each package, to be typed where there is no apt.
 fn commands(packages: &[String], manager: Option<usize>) -> String {
     let command = |package: &String| match manager {
