@@ -1,0 +1,101 @@
+//! Rounds: every variant once in each, in an order that rotates, so that whatever disturbs the machine disturbs all alike.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use integration::fault_matrix::Usage;
+use nix::unistd::Pid;
+
+use crate::{
+    load::{self, Kind, Load},
+    meter::{Meter, members},
+    sample::Sample,
+    scenario::Scenario,
+    variant::Variant,
+    world::World,
+};
+
+/// What the rounds of a scenario gave.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Played {
+    pub(crate) samples: Vec<Sample>,
+    /// Variants that could not be measured, and why.
+    pub(crate) missing: Vec<(Variant, String)>,
+}
+
+/// Plays a scenario. `slowest` is what paced loads take a share of, requests/s.
+pub(crate) fn play(world: &mut World, scenario: &Scenario, slowest: f64) -> Result<Played> {
+    world.ours.run(&world.node, scenario.args)?;
+    let mut played = Played::default();
+    let mut variants = Vec::new();
+    for variant in &scenario.variants {
+        match world.why_not(*variant) {
+            Some(why) => played.missing.push((*variant, why.to_owned())),
+            None => variants.push(*variant),
+        }
+    }
+    for round in 0..scenario.rounds {
+        for offset in 0..variants.len() {
+            let Some(variant) = variants.get((round + offset) % variants.len()).copied() else { continue };
+            if played.missing.iter().any(|(missing, _)| *missing == variant) {
+                continue;
+            }
+            match one(world, scenario, variant, round, slowest) {
+                Ok(sample) => played.samples.push(sample),
+                // The others go on: one that cannot be measured is a row that says so.
+                Err(error) => played.missing.push((variant, format!("{error:#}"))),
+            }
+        }
+    }
+    Ok(played)
+}
+
+/// One run.
+pub(crate) fn one(
+    world: &World,
+    scenario: &Scenario,
+    variant: Variant,
+    round: usize,
+    slowest: f64,
+) -> Result<Sample> {
+    let carrier = world.carrier(variant.product);
+    let client = world.client(variant.product)?;
+    let seen = world.v2.requests()?;
+    let meter = Meter::start(carrier)?;
+    let outcome =
+        load::play(scenario.load, &world.programs, client, variant.flavour, scenario.seconds, slowest)?;
+    let used = meter.end()?;
+    let usage = carrier.map(usage).unwrap_or_default();
+    ensure!(outcome.requests > 0, "no request was answered well ({} errors)", outcome.errors);
+    ensure!(
+        outcome.errors * 100 <= outcome.requests,
+        "{} errors beside {} good answers: no fair measure",
+        outcome.errors,
+        outcome.requests
+    );
+    // Shadows that are under way end before the next run begins, and are counted here.
+    thread::sleep(Duration::from_millis(200));
+    let counted = match scenario.load {
+        Load::Saturating { kind, .. } => kind.counted(),
+        Load::Paced { .. } => Kind::Small.counted(),
+    };
+    let shadows = (world.v2.requests()? - seen) as f64 / (outcome.requests * counted) as f64;
+    Ok(Sample {
+        variant,
+        round,
+        requests: outcome.requests,
+        errors: outcome.errors,
+        per_second: outcome.requests as f64 / outcome.seconds,
+        shadows,
+        used,
+        rss_kib: usage.rss,
+        fds: usage.fds,
+        latency: outcome.latency,
+    })
+}
+
+/// Memory and files of a process group.
+fn usage(group: Pid) -> Usage {
+    let all = members(group).into_iter().filter_map(|pid| Usage::of(pid).ok());
+    all.fold(Usage::default(), |sum, one| Usage { fds: sum.fds + one.fds, rss: sum.rss + one.rss })
+}
