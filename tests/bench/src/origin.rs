@@ -39,6 +39,13 @@ http {
 }
 "#;
 
+/// What an origin has seen since its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) connections: u64,
+    pub(crate) requests: u64,
+}
+
 /// A running origin.
 #[derive(Debug)]
 pub(crate) struct Origin {
@@ -80,10 +87,20 @@ impl Origin {
 
     /// How many requests it has had.
     pub(crate) fn requests(&self) -> Result<u64> {
+        self.seen().map(|seen| seen.requests)
+    }
+
+    /// What it has seen.
+    pub(crate) fn seen(&self) -> Result<Seen> {
         let answer = self.pod.run(|| http::get((Ipv4Addr::LOCALHOST, STATUS).into(), "status", "/"))?;
         let text = answer.text();
         let counts = text.lines().nth(2).context("no counts in nginx' status")?;
-        let requests: u64 = counts.split_whitespace().nth(2).context("no count of requests")?.parse()?;
-        Ok(requests - self.asked.fetch_add(1, Ordering::Relaxed) - 1)
+        let mut counts = counts.split_whitespace().filter_map(|count| count.parse::<u64>().ok());
+        let (connections, requests) = (counts.next(), counts.nth(1));
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Seen {
+            connections: connections.context("no count of connections")? - asked,
+            requests: requests.context("no count of requests")? - asked,
+        })
     }
 }

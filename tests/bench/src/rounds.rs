@@ -60,7 +60,7 @@ pub(crate) fn one(
 ) -> Result<Sample> {
     let carrier = world.carrier(variant.product);
     let client = world.client(variant.product)?;
-    let seen = world.v2.requests()?;
+    let seen = (world.v1.seen()?, world.v2.seen()?);
     let meter = Meter::start(carrier)?;
     let outcome =
         load::play(scenario.load, &world.programs, client, variant.flavour, scenario.seconds, slowest)?;
@@ -79,14 +79,16 @@ pub(crate) fn one(
         Load::Saturating { kind, .. } => kind.counted(),
         Load::Paced { .. } => Kind::Small.counted(),
     };
-    let shadows = (world.v2.requests()? - seen) as f64 / (outcome.requests * counted) as f64;
+    let now = (world.v1.seen()?, world.v2.seen()?);
+    let connections = now.0.connections + now.1.connections - seen.0.connections - seen.1.connections;
     Ok(Sample {
         variant,
         round,
         requests: outcome.requests,
         errors: outcome.errors,
         per_second: outcome.requests as f64 / outcome.seconds,
-        shadows,
+        shadows: (now.1.requests - seen.1.requests) as f64 / (outcome.requests * counted) as f64,
+        connections: connections as f64 / outcome.requests as f64,
         used,
         rss_kib: usage.rss,
         fds: usage.fds,

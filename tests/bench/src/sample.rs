@@ -21,6 +21,8 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     /// Requests at v2 for each of them.
     pub(crate) shadows: f64,
+    /// Connections at v1 and v2 for each of them: near 0 where connections are kept.
+    pub(crate) connections: f64,
     pub(crate) used: Used,
     /// Resident memory and open files of the proxy at the end.
     pub(crate) rss_kib: u64,

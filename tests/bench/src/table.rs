@@ -47,8 +47,8 @@ pub(crate) fn of(scenario: &Scenario, played: &Played) -> String {
     };
     let _ = writeln!(
         text,
-        "{:<20} {:>10} {:>13} {:>15} {:>13} {:>21}  {:>7} {:>6} {:>8} {:>5}",
-        "", head[0], head[1], head[2], head[3], head[4], "kernel", "v2/req", "RSS MiB", "fds"
+        "{:<20} {:>10} {:>13} {:>15} {:>13} {:>21}  {:>7} {:>6} {:>9} {:>8} {:>5}",
+        "", head[0], head[1], head[2], head[3], head[4], "kernel", "v2/req", "conns/req", "RSS MiB", "fds"
     );
     for variant in &scenario.variants {
         if let Some((_, why)) = played.missing.iter().find(|(missing, _)| missing == variant) {
@@ -79,13 +79,14 @@ fn row(played: &Played, variant: Variant, paced: bool) -> String {
     let is_direct = variant.product == Product::Direct;
     let versus = versus.filter(|_| paced || !is_direct).map_or(none, |spread| spread.text());
     format!(
-        "{variant:<20} {:>10.0} {:>13.1} {:>15.1} {:>13.1} {versus:>21}  {:>6.0}% {:>6.2} {:>8.1} {:>5.0}",
+        "{variant:<20} {:>10.0} {:>13.1} {:>15.1} {:>13.1} {versus:>21}  {:>6.0}% {:>6.2} {:>9.3} {:>8.1} {:>5.0}",
         cells[0],
         cells[1],
         cells[2],
         cells[3],
         median(|s| s.used.kernel_share) * 100.0,
         median(|s| s.shadows),
+        median(|s| s.connections),
         median(|s| s.rss_kib as f64 / 1024.0),
         median(|s| s.fds as f64)
     )

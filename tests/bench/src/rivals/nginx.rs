@@ -10,8 +10,9 @@ use crate::{
     variant::{Flavour, Protocol},
 };
 
-/// A request that is mirrored is read whole first, because `mirror_request_body` says so and nginx knows no other way to copy a body. The
-/// answer to a shadow is buffered, because nginx keeps no connection whose answer it has not read, and reads on only if it buffers.
+/// A request that is mirrored is read whole first, because `mirror_request_body` says so and nginx knows no other way to copy a body. It
+/// keeps no connection of a shadow whose answer has a body: it ends the subrequest at the answer's head, whatever the directives say (seen in
+/// its debug log, with buffering on and off).
 const CONFIG: &str = r#"
 daemon off; worker_processes 2; error_log stderr error; pid DIR/pid;
 events { worker_connections 8192; }
@@ -29,7 +30,7 @@ http {
   server {
     listen 127.0.0.1:PORT; server_name MIRRORED;
     location / { mirror /shadow; mirror_request_body on; proxy_pass http://v1; }
-    location = /shadow { internal; proxy_buffering on; proxy_pass http://v2$request_uri; }
+    location = /shadow { internal; proxy_pass http://v2$request_uri; }
   }
 }
 "#;
