@@ -51,19 +51,12 @@ pub(crate) fn play(world: &mut World, scenario: &Scenario, slowest: f64) -> Resu
 }
 
 /// One run.
-pub(crate) fn one(
-    world: &World,
-    scenario: &Scenario,
-    variant: Variant,
-    round: usize,
-    slowest: f64,
-) -> Result<Sample> {
+pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: usize, slowest: f64) -> Result<Sample> {
     let carrier = world.carrier(variant.product);
     let client = world.client(variant.product)?;
     let seen = (world.v1.seen()?, world.v2.seen()?);
     let meter = Meter::start(carrier)?;
-    let outcome =
-        load::play(scenario.load, &world.programs, client, variant.flavour, scenario.seconds, slowest)?;
+    let outcome = load::play(scenario.load, &world.programs, client, variant.flavour, scenario.seconds, slowest)?;
     let used = meter.end()?;
     let usage = carrier.map(usage).unwrap_or_default();
     ensure!(outcome.requests > 0, "no request was answered well ({} errors)", outcome.errors);

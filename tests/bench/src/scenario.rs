@@ -93,12 +93,7 @@ pub(crate) fn table() -> Vec<Scenario> {
     ]
 }
 
-fn paced(
-    name: &'static str,
-    title: &'static str,
-    variants: Vec<Variant>,
-    (seconds, rounds): (f64, usize),
-) -> Scenario {
+fn paced(name: &'static str, title: &'static str, variants: Vec<Variant>, (seconds, rounds): (f64, usize)) -> Scenario {
     let load = Load::Paced { share: 0.5, connections: 32 };
     Scenario { name, title, load, variants, seconds, rounds, args: AS_IT_COMES }
 }

@@ -27,6 +27,13 @@ pub(crate) fn ratio(
     Spread::of(pairs.map(|(a, b)| of(a) / of(b)).collect::<Vec<_>>())
 }
 
+/// A figure of one variant less another's, within each round.
+fn difference(played: &Played, (more, less): (Variant, Variant), of: impl Fn(&Sample) -> f64) -> Option<Spread> {
+    let all = |variant: Variant| played.samples.iter().filter(move |sample| sample.variant == variant);
+    let pairs = all(more).filter_map(|a| all(less).find(|b| b.round == a.round).map(|b| (a, b)));
+    Spread::of(pairs.map(|(a, b)| of(a) - of(b)).collect::<Vec<_>>())
+}
+
 /// What the slowest variant carried, requests/s.
 pub(crate) fn slowest(played: &Played) -> Option<f64> {
     let variants = played.samples.iter().map(|sample| sample.variant);
@@ -35,10 +42,8 @@ pub(crate) fn slowest(played: &Played) -> Option<f64> {
 
 /// The table.
 pub(crate) fn of(scenario: &Scenario, played: &Played) -> String {
-    let mut text = format!(
-        "\n{}: {} ({} rounds of {} s)\n",
-        scenario.name, scenario.title, scenario.rounds, scenario.seconds
-    );
+    let mut text =
+        format!("\n{}: {} ({} rounds of {} s)\n", scenario.name, scenario.title, scenario.rounds, scenario.seconds);
     let paced = matches!(scenario.load, Load::Paced { .. });
     let head = if paced {
         ["p50 µs", "p99 µs", "p99.9 µs", "proxy µs/req", "p99 : ours"]
@@ -71,8 +76,7 @@ fn row(played: &Played, variant: Variant, paced: bool) -> String {
         let versus = ratio(played, (variant, variant.ours()), |s| s.latency.map_or(f64::NAN, |l| l.p99));
         ([latency(|l| l.p50), latency(|l| l.p99), latency(|l| l.p999), median(Sample::proxy)], versus)
     } else {
-        let differences = figure(played, direct, Sample::machine).map_or(f64::NAN, |d| d.median);
-        let added = median(Sample::machine) - differences;
+        let added = difference(played, (variant, direct), Sample::machine).map_or(f64::NAN, |spread| spread.median);
         let versus = ratio(played, (variant, variant.ours()), Sample::proxy);
         ([median(|s| s.per_second), median(Sample::proxy), median(Sample::machine), added], versus)
     };

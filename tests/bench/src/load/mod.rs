@@ -37,9 +37,13 @@ pub(crate) enum Kind {
     Close,
     Upload1M,
     /// A few bytes over HTTP/2; so many streams at a time on each connection.
-    Http2 { streams: u32 },
+    Http2 {
+        streams: u32,
+    },
     /// A unary call: a message, an answer and its trailer.
-    Grpc { streams: u32 },
+    Grpc {
+        streams: u32,
+    },
 }
 
 impl Kind {
@@ -89,9 +93,7 @@ pub(crate) fn play(
     slowest: f64,
 ) -> Result<Outcome> {
     match load {
-        Load::Saturating { kind, connections } => {
-            saturating::play(kind, connections, programs, pod, flavour, seconds)
-        }
+        Load::Saturating { kind, connections } => saturating::play(kind, connections, programs, pod, flavour, seconds),
         Load::Paced { share, connections } => {
             paced::play(pod, flavour, share * slowest, connections, Duration::from_secs_f64(seconds))
         }

@@ -28,10 +28,8 @@ pub(super) fn play(
     let (found, parse): (_, fn(&str) -> Option<Outcome>) = match kind {
         Kind::Http2 { streams } | Kind::Grpc { streams } => {
             let program = program(&programs.h2load)?;
-            let options = format!(
-                "-t1 -c{connections} -m{streams} --duration={} --warm-up-time=0",
-                seconds.ceil().max(1.0)
-            );
+            let options =
+                format!("-t1 -c{connections} -m{streams} --duration={} --warm-up-time=0", seconds.ceil().max(1.0));
             words.push(program.clone());
             words.extend(options.split(' ').map(str::to_owned));
             if matches!(kind, Kind::Grpc { .. }) {
@@ -83,7 +81,8 @@ fn of_wrk(text: &str) -> Option<Outcome> {
     let seconds = duration(words.nth(2)?.trim_end_matches(','))?;
     let bad = number_after(text, "Non-2xx or 3xx responses: ");
     let errors = text.lines().find(|line| line.contains("Socket errors"));
-    let sockets: u64 = errors.into_iter().flat_map(|line| line.split([' ', ','])).filter_map(|word| word.parse::<u64>().ok()).sum();
+    let sockets: u64 =
+        errors.into_iter().flat_map(|line| line.split([' ', ','])).filter_map(|word| word.parse::<u64>().ok()).sum();
     Some(Outcome { requests: requests.saturating_sub(bad), errors: bad + sockets, seconds, latency: None })
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn command(found: Result<&PathBuf, &String>, node: &Node, at: &Endpoi
 }
 
 fn config(at: &Endpoints) -> Value {
-    let both = |make: &dyn Fn(Protocol) -> Vec<Value>| -> Vec<Value> { Protocol::ALL.into_iter().flat_map(make).collect() };
+    let both =
+        |make: &dyn Fn(Protocol) -> Vec<Value>| -> Vec<Value> { Protocol::ALL.into_iter().flat_map(make).collect() };
     json!({
         "static_resources": {
             "listeners": both(&|protocol| vec![listener(protocol)]),

@@ -58,7 +58,8 @@ impl Rival {
             Product::Direct | Product::Understudy => anyhow::bail!("{} is no rival", product.name()),
         }?;
         // Not root, for the packet filter; but able to read where root's home is closed to others.
-        let unprivileged = "setpriv --reuid 1337 --regid 1337 --clear-groups --inh-caps +dac_override --ambient-caps +dac_override";
+        let unprivileged =
+            "setpriv --reuid 1337 --regid 1337 --clear-groups --inh-caps +dac_override --ambient-caps +dac_override";
         let mut all: Vec<String> = unprivileged.split(' ').map(str::to_owned).collect();
         all.extend(with_libraries());
         all.extend(words);
