@@ -73,6 +73,15 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         Load::Paced { .. } => Kind::Small.counted(),
     };
     let now = (world.v1.seen()?, world.v2.seen()?);
+    let shadows = (now.1.requests - seen.1.requests) as f64 / (outcome.requests * counted) as f64;
+    if matches!(scenario.load, Load::Saturating { .. }) {
+        // A request without its shadow is cheaper: such a figure would be no comparison.
+        let share = f64::from(variant.flavour.percentage()) / 100.0;
+        ensure!(
+            (share * 0.95 - 0.005..=share * 1.15 + 0.02).contains(&shadows),
+            "v2 saw {shadows:.3} requests for each, and {share} were to come"
+        );
+    }
     let connections = now.0.connections + now.1.connections - seen.0.connections - seen.1.connections;
     Ok(Sample {
         variant,
@@ -80,7 +89,7 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         requests: outcome.requests,
         errors: outcome.errors,
         per_second: outcome.requests as f64 / outcome.seconds,
-        shadows: (now.1.requests - seen.1.requests) as f64 / (outcome.requests * counted) as f64,
+        shadows,
         connections: connections as f64 / outcome.requests as f64,
         used,
         rss_kib: usage.rss,
