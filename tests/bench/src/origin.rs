@@ -15,7 +15,8 @@ use crate::variant::Protocol;
 const STATUS: u16 = 8089;
 
 /// No log, no limit on the requests of a connection, files from open descriptors. `/upload` reads the whole body before it answers, as an
-/// application does: nginx would answer `return` before it has read anything. `/grpc` is the wire of a unary call: a message and a trailer.
+/// application does: nginx would answer `return` before it has read anything. `/grpc` is the wire of a unary call, a message and a trailer; nginx
+/// serves files to a POST only by way of an error page.
 const CONFIG: &str = r#"
 daemon off; master_process off; error_log stderr error; pid DIR/pid;
 events { worker_connections 8192; accept_mutex off; }
@@ -33,7 +34,8 @@ http {
     root DIR/www;
     location / { return 200 "small body of NAME\n"; }
     location /file/ { }
-    location /grpc { default_type application/grpc; add_trailer grpc-status 0 always; alias DIR/www/message; }
+    location /grpc { error_page 405 =200 /message; return 405; }
+    location = /message { internal; default_type application/grpc; add_trailer grpc-status 0 always; }
     location /upload { proxy_pass http://done/; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass_request_body off; proxy_set_header Content-Length ""; }
   }
 }

@@ -1,6 +1,9 @@
 //! Rounds: every variant once in each, in an order that rotates, so that whatever disturbs the machine disturbs all alike.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use integration::fault_matrix::Usage;
@@ -9,11 +12,15 @@ use nix::unistd::Pid;
 use crate::{
     load::{self, Kind, Load},
     meter::{Meter, members},
+    origin::Seen,
     sample::Sample,
     scenario::Scenario,
     variant::Variant,
     world::World,
 };
+
+/// How long shadows may come after the last answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the rounds of a scenario gave.
 #[derive(Clone, Debug, Default)]
@@ -66,13 +73,11 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         outcome.errors,
         outcome.requests
     );
-    // Shadows that are under way end before the next run begins, and are counted here.
-    thread::sleep(Duration::from_millis(200));
     let counted = match scenario.load {
         Load::Saturating { kind, .. } => kind.counted(),
         Load::Paced { .. } => Kind::Small.counted(),
     };
-    let now = (world.v1.seen()?, world.v2.seen()?);
+    let now = settled(world)?;
     let shadows = (now.1.requests - seen.1.requests) as f64 / (outcome.requests * counted) as f64;
     if matches!(scenario.load, Load::Saturating { .. }) {
         // A request without its shadow is cheaper: such a figure would be no comparison.
@@ -96,6 +101,20 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         fds: usage.fds,
         latency: outcome.latency,
     })
+}
+
+/// What both versions have seen once nothing more comes: shadows that are under way belong to this run and to no other.
+fn settled(world: &World) -> Result<(Seen, Seen)> {
+    let until = Instant::now() + PATIENCE;
+    let mut last = (world.v1.seen()?, world.v2.seen()?);
+    loop {
+        thread::sleep(Duration::from_millis(150));
+        let now = (world.v1.seen()?, world.v2.seen()?);
+        if (now.0.requests, now.1.requests) == (last.0.requests, last.1.requests) || Instant::now() > until {
+            return Ok(now);
+        }
+        last = now;
+    }
 }
 
 /// Memory and files of a process group.

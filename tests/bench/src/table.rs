@@ -82,12 +82,15 @@ fn row(played: &Played, variant: Variant, paced: bool) -> String {
     };
     let is_direct = variant.product == Product::Direct;
     let versus = versus.filter(|_| paced || !is_direct).map_or(none, |spread| spread.text());
+    let cell = |value: f64, digits: usize| {
+        if value.is_finite() { format!("{value:.digits$}") } else { "–".to_owned() }
+    };
     format!(
-        "{variant:<20} {:>10.0} {:>13.1} {:>15.1} {:>13.1} {versus:>21}  {:>6.0}% {:>6.2} {:>9.3} {:>8.1} {:>5.0}",
-        cells[0],
-        cells[1],
-        cells[2],
-        cells[3],
+        "{variant:<20} {:>10} {:>13} {:>15} {:>13} {versus:>21}  {:>6.0}% {:>6.2} {:>9.3} {:>8.1} {:>5.0}",
+        cell(cells[0], 0),
+        cell(cells[1], 1),
+        cell(cells[2], 1),
+        cell(cells[3], 1),
         median(|s| s.used.kernel_share) * 100.0,
         median(|s| s.shadows),
         median(|s| s.connections),
