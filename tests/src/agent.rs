@@ -41,6 +41,7 @@ pub struct AgentBuilder<'a> {
     offset: u16,
     bpffs: Option<PathBuf>,
     under: Vec<String>,
+    logs_access: bool,
 }
 
 impl AgentBuilder<'_> {
@@ -72,6 +73,13 @@ impl AgentBuilder<'_> {
         self
     }
 
+    /// No access log, which is the default of the command and not of the lab.
+    #[must_use]
+    pub fn without_access_log(mut self) -> Self {
+        self.logs_access = false;
+        self
+    }
+
     /// A variable of its environment.
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> Self {
@@ -99,7 +107,7 @@ impl AgentBuilder<'_> {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(self) -> Result<Agent> {
-        let Self { node, name, command: subcommand, words, environment, offset, bpffs, under } = self;
+        let Self { node, name, command: subcommand, words, environment, offset, bpffs, under, logs_access } = self;
         let file = |suffix: &str| node.dir().join(format!("{name}{suffix}"));
         let (bpffs, claim) = match bpffs {
             Some(path) => (path, None),
@@ -115,11 +123,14 @@ impl AgentBuilder<'_> {
             .args(&program[1..])
             .arg(subcommand)
             .args(["--admin-addr", &admin.to_string(), "--metrics-addr", &metrics.to_string()])
-            .args([Path::new("--access-log"), &access_log, Path::new("--bpffs"), &bpffs])
+            .args([Path::new("--bpffs"), &bpffs])
             // Other tests may take the CPU away at any time; a test of overload sets the flag, which counts more than the variable.
             .env("UNDERSTUDY_SHADOW_SHED_LAG", "0")
             .args(words)
             .envs(environment);
+        if logs_access {
+            command.args([Path::new("--access-log"), &access_log]);
+        }
         let process = Process::start(node.netns(), &name, &mut command, &file(".log"))?;
         Ok(Agent { process, netns: node.netns().path(), metrics, admin, access_log, bpffs, _bpffs_claim: claim })
     }
@@ -160,6 +171,7 @@ impl Agent {
             offset: 0,
             bpffs: None,
             under: Vec::new(),
+            logs_access: true,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::{fs, net::SocketAddr};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::Pid;
 
 use crate::{node::Node, pod::Pod, process::Process, theatre::Setting, wait};
 
@@ -163,6 +164,12 @@ impl Server {
             Ok(pod.run(|| listens(port))?.then_some(()))
         })?;
         Ok(Self { process, address: (pod.v4(), port).into() })
+    }
+
+    /// Its process id, which is also its process group's.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
     }
 
     /// What it has written.

@@ -68,6 +68,12 @@ pub fn nginx() -> PathBuf {
     needs::find("nginx").unwrap_or_else(|| target().join("nginx/usr/sbin/nginx"))
 }
 
+/// Folder of what the benchmark runs and nobody installs: load generators and the proxies that we are compared with.
+#[must_use]
+pub fn rivals() -> PathBuf {
+    target().join("rivals")
+}
+
 /// A Python program of the lab.
 #[must_use]
 pub fn script(name: &str) -> PathBuf {

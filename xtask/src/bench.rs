@@ -12,45 +12,53 @@ use integration::paths;
 use crate::{build_ebpf, cargo, setup};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    which: Which,
+    which: Option<Which>,
+    #[command(flatten)]
+    versus: Measured,
 }
 
 #[derive(Debug, Subcommand)]
 enum Which {
     /// What one node costs the API server of a large cluster: a real kube-apiserver with thousands of objects
-    Scale(Scale),
+    Scale(Measured),
 }
 
 #[derive(Debug, Args)]
-struct Scale {
+struct Measured {
     /// Measure the debug build (built sooner, and not what anybody runs)
     #[arg(long)]
     debug: bool,
-    /// `--services N`, `--pods N`, `--rules N`, `--kube-apiserver FILE`, `--etcd FILE`, …; `-- --help` says more
+    /// Of the comparison: `--quick`, `--only SCENARIO`, `--list`; of `scale`: `--services N`, `--rules N`, …; `-- --help` says all
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     match &options.which {
-        Which::Scale(scale) => run("scale", scale.debug, &scale.arguments),
+        None => {
+            setup::lab()?;
+            setup::rivals()?;
+            run("versus", &options.versus)
+        }
+        Some(Which::Scale(scale)) => run("scale", scale),
     }
 }
 
-fn run(name: &str, debug: bool, arguments: &[String]) -> Result<ExitCode> {
+fn run(name: &str, measured: &Measured) -> Result<ExitCode> {
     build_ebpf::build()?;
     // Choosing packages would choose other features of shared dependencies, and build them again.
     cargo::must(&mut cargo::cargo(&["build", "--bins"]))?;
-    let profile = if debug { "debug" } else { "release" };
-    if !debug {
+    let profile = if measured.debug { "debug" } else { "release" };
+    if !measured.debug {
         cargo::must(&mut cargo::cargo(&["build", "--release", "--bin", "understudy"]))?;
     }
     setup::lab()?;
     // It takes our place: signals and exit code are its own.
     let program = cargo::target().join("debug").join(name);
-    let error =
-        Command::new(&program).args(arguments).env(paths::BIN, cargo::target().join(profile).join("understudy")).exec();
+    let binary = cargo::target().join(profile).join("understudy");
+    let error = Command::new(&program).args(&measured.arguments).env(paths::BIN, binary).exec();
     Err(anyhow!("cannot run {}: {error}", program.display()))
 }

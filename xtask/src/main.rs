@@ -38,7 +38,7 @@ enum Verb {
     BuildEbpf,
     /// The fault matrix with times, and a soak of minutes: whatever v2 does, v1's users cannot tell.
     Soak(soak::Options),
-    /// What only a measurement can tell: `scale` is what one node costs a large cluster's API server.
+    /// Ours beside Envoy, HAProxy and nginx, on this machine, in turns; `scale`: what one node costs a large cluster's API server.
     Bench(bench::Options),
     /// Inputs that coverage finds, for what reads bytes of peers (needs a nightly compiler).
     Fuzz(fuzz::Options),

@@ -11,6 +11,7 @@ mod linker;
 mod nginx;
 mod packages;
 mod python;
+mod rivals;
 mod toolchain;
 
 pub(crate) use cross::c_compiler;
@@ -31,6 +32,11 @@ pub(crate) fn ebpf() -> Result<Toolchain> {
 pub(crate) fn lab() -> Result<()> {
     packages::ensure(&packages::missing(packages::WORLD), "the toy world")?;
     python::ensure()
+}
+
+/// What the benchmark runs beside us. Only its servers must be there.
+pub(crate) fn rivals() -> Result<()> {
+    rivals::ensure()
 }
 
 /// The programs of others that the conformance tests speak with; those of Python come with [`lab`].
