@@ -57,7 +57,7 @@ pub(crate) fn of(scenario: &Scenario, played: &Played) -> String {
     );
     for variant in &scenario.variants {
         if let Some((_, why)) = played.missing.iter().find(|(missing, _)| missing == variant) {
-            let _ = writeln!(text, "{variant:<20} not measured: {why}");
+            let _ = writeln!(text, "{variant:<20} not measured: {}", why.trim());
             continue;
         }
         let _ = writeln!(text, "{}", row(played, *variant, paced));
