@@ -1,8 +1,7 @@
 //! Requests at a constant rate, whatever the answers do: latency from the moment a request was *meant* to start, so that a queue cannot hide.
 //!
-//! Our own, because the two that are known for it are not to be had as packages (wrk2 was never released, oha is in no distribution that is old
-//! enough to be on a server) and because it has to wake up to the microsecond: one thread, one epoll, one timer of the kernel. A request that is
-//! due goes to a connection that is idle; if none is, it waits, and the wait counts.
+//! Our own: of the two that are known for it, neither wrk2 nor oha is a package of Debian stable, and it has to wake up to the microsecond: one
+//! thread, one epoll, one timer of the kernel. A request that is due goes to a connection that is idle; if none is, it waits, and the wait counts.
 
 use std::{
     collections::VecDeque,
