@@ -119,6 +119,7 @@ impl ControlLoop {
                     if self.begun {
                         self.announce(&source);
                         self.carry_out().await;
+                        self.is_in_force();
                     } else {
                         self.begin(&source).await;
                     }
@@ -144,7 +145,9 @@ impl ControlLoop {
         self.begun = true;
         self.announce(source);
         self.carry_out().await;
+        // Before we call ourselves ready: until then what it left refuses for closed rules.
         self.retire_dead();
+        self.is_in_force();
     }
 
     /// What a process that is gone has left pinned, before us or beside us (of two in an upgrade, one may be killed), refuses for closed rules.
@@ -215,13 +218,17 @@ impl ControlLoop {
 
     /// What the configuration asks of the kernel and of the pods. Its table is in force already.
     async fn carry_out(&mut self) {
-        let generation = self.applied.table.generation;
-        let report = self.capture.sync_rules(&self.applied.capture, generation);
+        let report = self.capture.sync_rules(&self.applied.capture, self.applied.table.generation);
         self.account(&report);
         let missing = self.enrolment.apply(self.applied.pods.to_vec()).await;
         if let Some(early) = self.early.as_mut().filter(|_| missing) {
             early.expect();
         }
+    }
+
+    /// Says that the configuration is carried out.
+    fn is_in_force(&self) {
+        let generation = self.applied.table.generation;
         self.configuration.met();
         self.pods.met();
         self.metrics.generation.set(generation as i64);

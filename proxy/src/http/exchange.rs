@@ -211,7 +211,7 @@ async fn forward(
     let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };
     prepare(&mut head, tunnel);
 
-    let copy = (!shadows.is_empty()).then(|| head.clone());
+    let mut copy = (!shadows.is_empty()).then(|| head.clone());
     let caller = body.caller();
     let (mut body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let replay =
@@ -220,14 +220,14 @@ async fn forward(
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
     let sending = primary.send(request, || {
-        if let Some(head) = &copy {
+        if let Some(head) = copy.take() {
             let origin = Origin {
                 worker: Rc::clone(&connection.worker),
                 pod: Arc::clone(&connection.pod),
                 drain: connection.drain.clone(),
                 original: connection.original,
             };
-            shadows.launch(|| head.clone(), |planned, head| send::start(origin.clone(), planned, head));
+            shadows.launch(head, |planned, head| send::start(origin.clone(), planned, head));
         }
     });
     let sent = match &mut deadline {

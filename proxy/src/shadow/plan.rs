@@ -118,11 +118,13 @@ pub fn plan(
 }
 
 impl Shadows {
-    /// The primary's head is on its way: every shadow starts, with a copy of `head`.
-    pub fn launch(&mut self, head: impl Fn() -> Parts, mut start: impl FnMut(Planned, Parts)) {
+    /// The primary's head is on its way: every shadow starts, with a copy of `head`; the last with `head` itself.
+    pub fn launch(&mut self, head: Parts, mut start: impl FnMut(Planned, Parts)) {
+        let Some(last) = self.0.pop() else { return };
         for planned in self.0.drain(..) {
-            start(planned, head());
+            start(planned, head.clone());
         }
+        start(last, head);
     }
 
     /// Whether a copy of the head will be needed.
