@@ -59,7 +59,7 @@ pub struct MaxIdle {
 impl MaxIdle {
     /// As many as there were at once.
     pub const ANY: Self = Self { each: usize::MAX, total: usize::MAX };
-    /// For shadows: as many as may be under way at once by default, so that a steady load makes no new ones (a connection costs a hundred times
+    /// For shadows: as many as may be under way at once by default, so that a steady load makes no new ones (a connection costs many times
     /// what a request on it does, and leaves its port in TIME_WAIT), and a bound where many rules are mirrored.
     pub const FEW: Self = Self { each: 128, total: 512 };
 
