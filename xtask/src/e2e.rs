@@ -17,10 +17,7 @@ pub(crate) fn e2e(options: &Options) -> Result<ExitCode> {
         bail!("the scenarios need more than there is:\n  {}", missing.join("\n  "));
     }
     cargo::must(&mut cargo::cargo(&["build", "--bins"]))?;
-    if let Err(error) = setup::istio_definitions() {
-        // The scenario that needs them says so too, in its place.
-        println!("Istio's definitions cannot be had: {error:#}");
-    }
+    setup::istio_definitions();
     let mut options = options.clone();
     if options.image.is_none() && !options.list {
         options.image = Some(image::own()?);

@@ -12,8 +12,15 @@ use super::golang;
 const MODULE: &str = "istio.io/api";
 const FILE: &str = "kubernetes/customresourcedefinitions.gen.yaml";
 
-/// Puts them where the scenarios look, unless they are there.
-pub(crate) fn definitions() -> Result<()> {
+/// Puts them where the scenarios look, unless they are there. Where they cannot be had, the scenario that needs them says so in its place, and
+/// everything else goes on.
+pub(crate) fn definitions() {
+    if let Err(error) = fetch() {
+        println!("Istio's definitions cannot be had: {error:#}");
+    }
+}
+
+fn fetch() -> Result<()> {
     let target = paths::istio_definitions();
     if target.exists() {
         return Ok(());

@@ -44,6 +44,6 @@ pub(crate) fn peers() -> Result<()> {
     packages::ensure(&packages::missing(packages::PEERS), "the conformance tests")?;
     nginx::ensure()?;
     golang::peer()?;
-    golang::renderer()?;
-    istio_definitions()
+    istio_definitions();
+    golang::renderer()
 }
