@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    capture::Origin,
+    capture,
     detect::{Verdict, detect, has_unknown_version, sni},
     enrol::{EnrolledPod, Serve},
     fault::{Fault, Kind},
@@ -38,6 +38,7 @@ use crate::{
     opaque,
     patience::{Expired, Patience},
     runtime::WorkerHandle,
+    shadow::send::Origin,
     under_way::UnderWay,
     worker::{Connection, Open, Worker},
 };
@@ -169,7 +170,9 @@ impl Captured {
         let drain = pod.drain.child_token();
         worker.watchman.watch(&patience);
         lost.not();
-        Ok(Rc::new(Connection { worker, pod, drain, original, client, draw, stream, open, interim, patience }))
+        let origin =
+            Origin { worker: Rc::clone(&worker), pod: Arc::clone(&pod), drain: drain.clone(), original }.into();
+        Ok(Rc::new(Connection { worker, pod, drain, origin, original, client, draw, stream, open, interim, patience }))
     }
 }
 
@@ -199,7 +202,7 @@ fn identify(
 ) -> Option<(Captured, TcpStream)> {
     let listener = stream.local_addr().ok()?;
     let origin = worker.origins.of(pod.cookie, ClientAddr(peer), listener);
-    let Ok(Some(Origin { destination: original, .. })) =
+    let Ok(Some(capture::Origin { destination: original, .. })) =
         origin.inspect_err(|error| tracing::warn!(%error, "no original destination"))
     else {
         tracing::debug!(pod = %pod.name, %peer, "refused: nobody captured this connection");

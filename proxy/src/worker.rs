@@ -29,7 +29,7 @@ use crate::{
     },
     patience::{Patience, Watchman},
     settings::DataSettings,
-    shadow::{overload::Overload, plan::Limits, queue::QueueBody},
+    shadow::{connections::Connections, overload::Overload, plan::Limits, send::Origin},
     under_way::{Part, UnderWay},
     upstream::{connect::Dialer, connection::Pools, pool::MaxIdle},
 };
@@ -76,6 +76,9 @@ pub struct Counters {
     pub open: Gauge,
 }
 
+/// Bytes of answers to shadows that are read at once.
+const ROOM: usize = 16 * 1024;
+
 /// One worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -86,7 +89,9 @@ pub struct Worker {
     /// Connections of primaries.
     pub primaries: Pools<RequestBody>,
     /// Connections of shadows.
-    pub shadows: Pools<QueueBody>,
+    pub shadows: Connections,
+    /// Where answers to shadows are read; nothing stays in it.
+    pub room: RefCell<Box<[u8]>>,
     /// Counters.
     pub counters: Counters,
     /// Ends connections that keep it waiting.
@@ -124,7 +129,8 @@ impl Worker {
         Self {
             origins,
             primaries: Pools::new(shared.dialer.clone(), idle, MaxIdle::ANY),
-            shadows: Pools::new(shared.dialer.clone(), idle, MaxIdle::FEW),
+            shadows: Connections::new(shared.dialer.clone(), idle, MaxIdle::FEW),
+            room: RefCell::new(vec![0; ROOM].into()),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),
             index,
@@ -193,6 +199,8 @@ pub struct Connection {
     pub pod: Arc<EnrolledPod>,
     /// Cancelled with the pod's. It is looked at with every request, under a lock of its own: the pod's would be every worker's.
     pub drain: CancellationToken,
+    /// Whose shadows its requests have.
+    pub origin: Rc<Origin>,
     /// Where the application asked to go.
     pub original: OriginalDst,
     /// The application's end.

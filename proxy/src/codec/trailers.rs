@@ -30,6 +30,18 @@ const LAST_SIZE: usize = 3;
 /// Fields that would change how the message is read (RFC 9110, 6.5.1).
 const FRAMING: [HeaderName; 4] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST, header::TRAILER];
 
+/// Trailers as they are written, without those that would change how the message is read.
+#[must_use]
+pub fn lines(trailers: &HeaderMap) -> Bytes {
+    let mut text = BytesMut::new();
+    for (name, value) in trailers.iter().filter(|(name, _)| !FRAMING.contains(name)) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+    text.freeze()
+}
+
 /// The trailers of the message that is being written on a connection; shared by the message's body and the connection.
 #[derive(Debug, Default)]
 pub struct Trailers {
@@ -40,14 +52,9 @@ pub struct Trailers {
 impl Trailers {
     /// The body has ended with these.
     pub fn put(&self, trailers: &HeaderMap) {
-        let mut text = BytesMut::new();
-        for (name, value) in trailers.iter().filter(|(name, _)| !FRAMING.contains(name)) {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                text.extend_from_slice(part);
-            }
-        }
+        let text = lines(trailers);
         if !text.is_empty() {
-            self.fields.replace(Some(text.freeze()));
+            self.fields.replace(Some(text));
         }
     }
 

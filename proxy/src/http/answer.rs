@@ -11,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     deadline::Deadline,
@@ -23,19 +22,17 @@ use crate::{
     fault::{Fault, Kind},
     patience::UnderWay,
     route::endpoint::InFlight,
+    shadow::send::Origin,
     upstream::{
         connection::Connection,
         pool::{Key, Protocol},
     },
-    worker::Worker,
 };
 
 /// An upstream connection in use by one exchange.
 pub struct Lease {
-    /// Where it may go back to.
-    pub worker: Rc<Worker>,
-    /// Cancelled when its pod drains.
-    pub drain: CancellationToken,
+    /// Whose it is, and the worker that it may go back to.
+    pub origin: Rc<Origin>,
     /// Its place in the pool.
     pub key: Key,
     /// The connection.
@@ -49,7 +46,8 @@ pub struct Lease {
 impl Lease {
     fn give_back(self) {
         if self.body.get() == Progress::Sent || self.key.protocol == Protocol::Http2 {
-            self.worker.primaries.give_back(self.drain.is_cancelled(), self.key, self.connection);
+            let Origin { worker, drain, .. } = &*self.origin;
+            worker.primaries.give_back(drain.is_cancelled(), self.key, self.connection);
         }
     }
 }
@@ -121,7 +119,7 @@ impl Body for AnswerBody {
                 {
                     *deadline = None;
                     if let Some(lease) = lease {
-                        lease.worker.fault(Fault::upstream(Kind::AnswerTimeout));
+                        lease.origin.worker.fault(Fault::upstream(Kind::AnswerTimeout));
                     }
                     return Poll::Ready(Some(Err(codec::Error::Late)));
                 }

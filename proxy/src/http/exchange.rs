@@ -24,10 +24,10 @@ use crate::{
     },
     shadow::{
         MARKER,
+        departure::{Departure, Waiting},
         key::Chances,
         plan::{self, Candidate, Shadows},
         queue::Sink,
-        send::{self, Origin},
     },
     worker::Connection,
 };
@@ -201,7 +201,7 @@ async fn forward(
     body: Incoming,
     way: Way<'_>,
     sinks: Vec<Sink>,
-    mut shadows: Shadows,
+    shadows: Shadows,
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
     let Way { endpoints, further_tries, timeout } = way;
@@ -211,7 +211,9 @@ async fn forward(
     let client_upgrade = if tunnel { head.extensions.remove::<OnUpgrade>() } else { None };
     prepare(&mut head, tunnel);
 
-    let mut copy = (!shadows.is_empty()).then(|| head.clone());
+    // Over HTTP/1 they get what is written.
+    let copy = (!shadows.is_empty() && head.version == Version::HTTP_2).then(|| head.clone());
+    let waiting = (!shadows.is_empty()).then(|| Waiting(Departure::new(&connection.origin, shadows, copy)));
     let caller = body.caller();
     let (mut body, progress) = RequestBody::new(body, sinks, line.received(), Some(connection.patience.part()));
     let replay =
@@ -219,17 +221,7 @@ async fn forward(
     let mut deadline = timeout.map(|limit| Deadline::new(limit, Rc::clone(&progress)));
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
-    let sending = primary.send(request, || {
-        if let Some(head) = copy.take() {
-            let origin = Origin {
-                worker: Rc::clone(&connection.worker),
-                pod: Arc::clone(&connection.pod),
-                drain: connection.drain.clone(),
-                original: connection.original,
-            };
-            shadows.launch(head, |planned, head| send::start(origin.clone(), planned, head));
-        }
-    });
+    let sending = primary.send(request, waiting.as_ref().map(|Waiting(shadows)| shadows));
     let sent = match &mut deadline {
         None => sending.await,
         // What has been launched lives on: a shadow has a timeout of its own.
@@ -241,7 +233,7 @@ async fn forward(
     };
     let (response, lease) = sent.map_err(|Unsent { fault, body }| {
         // A client that broke off has cancelled its shadows, launched or not.
-        if fault.side != Side::Client {
+        if let Some(Waiting(shadows)) = waiting.as_ref().filter(|_| fault.side != Side::Client) {
             shadows.not_mirrorable();
         }
         if let Some(body) = body.filter(|_| reads_on) {

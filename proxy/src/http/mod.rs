@@ -4,7 +4,7 @@
 //! end-to-end; a wait for a shadow.
 //!
 //! `serve` runs the codec on one connection, `exchange` handles one request, `headers` takes out what
-//! is hop-by-hop, `request_body` feeds the shadows, `replay` keeps what may have to be sent again, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe (`tries`), `answer` carries the response home, `deadline` is a rule's timeout, `line` is its access log entry, `tunnel` switches protocols, `unread` is what nobody wants of a body, `respond` speaks for
+//! is hop-by-hop, `request_body` feeds the shadows, `replay` keeps what may have to be sent again, `reread` reads a head that has to, `interim` keeps 1xx honest, `primary` sends it with the retries that are safe (`tries`), `answer` carries the response home, `deadline` is a rule's timeout, `line` is its access log entry, `tunnel` switches protocols, `unread` is what nobody wants of a body, `respond` speaks for
 //! ourselves.
 
 pub mod answer;
@@ -16,6 +16,7 @@ pub mod line;
 pub mod primary;
 pub mod replay;
 pub mod request_body;
+pub mod reread;
 pub mod respond;
 pub mod serve;
 pub mod tries;

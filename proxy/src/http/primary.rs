@@ -17,6 +17,7 @@ use super::{
     headers,
     replay::Replay,
     request_body::{BodyProgress, Progress, RequestBody},
+    reread,
     tries::Tries,
 };
 use crate::{
@@ -24,10 +25,12 @@ use crate::{
     fault::{Fault, Kind},
     net::Class,
     route::Endpoint,
+    shadow::departure::Departure,
     upstream::{
         balance,
         connection::{self, Unanswered},
         pool::{Key, Protocol},
+        watched::Witness,
     },
     worker::Connection,
 };
@@ -74,14 +77,14 @@ struct Copy {
 }
 
 impl Primary<'_> {
-    /// Sends `request` and waits for the head of the answer. `written` is called each time that a head has gone out.
+    /// Sends `request` and waits for the head of the answer. The shadows leave as soon as its head has been written.
     ///
     /// # Errors
     /// The last try's fault.
     pub async fn send(
         self,
         mut request: Request<RequestBody>,
-        mut written: impl FnMut(),
+        shadows: Option<&Rc<Departure>>,
     ) -> Result<(Response<Incoming>, Lease), Unsent> {
         let worker = &self.connection.worker;
         let none = Fault::route(Kind::NoEndpoint);
@@ -107,23 +110,29 @@ impl Primary<'_> {
                 }
             };
             let again = connection.is_reused() && request.method().is_idempotent() && request.body().is_end_stream();
-            let copy = (again || is_call).then(|| Copy::of(&request));
+            let copy = is_call.then(|| Copy::of(&request));
             let watch = connection.watch().clone();
-            watch.relay(self.connection.interim.relay());
-            let before = watch.writes();
-            let result = {
-                let mut answer = pin!(connection.send(request, self.caller.clone()));
-                let early = tokio::select! {
-                    biased;
-                    () = watch.written(before) => None,
-                    answer = &mut answer => Some(answer),
-                };
-                if early.as_ref().is_none_or(Result::is_ok) {
-                    written();
+            let result = match protocol {
+                Protocol::Http1 => {
+                    watch.relay(self.connection.interim.relay());
+                    watch.attend(shadows.map(|shadows| Rc::clone(shadows) as Rc<dyn Witness>), again);
+                    connection.send(request, None).await
                 }
-                match early {
-                    Some(result) => result,
-                    None => answer.await,
+                Protocol::Http2 => {
+                    let before = watch.writes();
+                    let mut answer = pin!(connection.send(request, self.caller.clone()));
+                    let early = tokio::select! {
+                        biased;
+                        () = watch.written(before) => None,
+                        answer = &mut answer => Some(answer),
+                    };
+                    if let Some(shadows) = shadows.filter(|_| early.as_ref().is_none_or(Result::is_ok)) {
+                        shadows.has_left();
+                    }
+                    match early {
+                        Some(result) => result,
+                        None => answer.await,
+                    }
                 }
             };
             match result {
@@ -148,8 +157,7 @@ impl Primary<'_> {
                         replay.forget();
                     }
                     let lease = Lease {
-                        worker: Rc::clone(worker),
-                        drain: self.connection.drain.clone(),
+                        origin: Rc::clone(&self.connection.origin),
                         key,
                         connection,
                         body: self.body,
@@ -174,7 +182,10 @@ impl Primary<'_> {
                             request
                         }
                         (Some(unprocessed), _) => unprocessed,
-                        (None, Some(copy)) if again => copy.into_request(RequestBody::again(VecDeque::new())),
+                        (None, _) if again => match reread::head(&watch.head()) {
+                            Some(head) => Request::from_parts(head, RequestBody::again(VecDeque::new())),
+                            None => return Err(fault.into()),
+                        },
                         _ if self.body.get() == Progress::Broken => {
                             return Err(Fault::client(Kind::BrokenBody).into());
                         }

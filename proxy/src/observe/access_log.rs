@@ -99,6 +99,12 @@ impl Requested {
         }
     }
 
+    /// As they were written.
+    #[must_use]
+    pub fn new(method: &str, path: &str, version: Version) -> Self {
+        Self { method: method.to_owned(), path: path.to_owned(), version }
+    }
+
     /// As the log takes them.
     #[must_use]
     pub fn line(&self) -> RequestLine<'_> {

@@ -118,16 +118,15 @@ pub fn plan(
 }
 
 impl Shadows {
-    /// The primary's head is on its way: every shadow starts, with a copy of `head`; the last with `head` itself.
-    pub fn launch(&mut self, head: Parts, mut start: impl FnMut(Planned, Parts)) {
-        let Some(last) = self.0.pop() else { return };
-        for planned in self.0.drain(..) {
-            start(planned, head.clone());
+    /// The primary's head is on its way: every shadow starts. `start` hears whether it is the last.
+    pub fn launch(mut self, mut start: impl FnMut(Planned, bool)) {
+        let count = self.0.len();
+        for (index, planned) in self.0.drain(..).enumerate() {
+            start(planned, index + 1 == count);
         }
-        start(last, head);
     }
 
-    /// Whether a copy of the head will be needed.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -12,23 +12,29 @@ use super::{
     host,
     outcome::{Ended, Outcome},
     plan::Planned,
-    queue::QueueBody,
+    queue::{Failure, QueueBody},
+    wire::{
+        connection::{Done, Exchange, Wire},
+        head::Head,
+    },
 };
 use crate::{
     enrol::EnrolledPod,
     fault::{Fault, Kind},
     net::{Class, addr::OriginalDst},
-    route::ShadowSettings,
+    observe::access_log::Requested,
+    route::{Endpoint, ShadowSettings, endpoint::InFlight},
     upstream::{
         balance,
-        connection::{Connection, Leash, Unanswered},
+        connection::Unanswered,
+        http2::{Leash, Stream},
         pool::{Key, Protocol},
     },
     worker::Worker,
 };
 
-/// Whose shadow it is.
-#[derive(Clone, Debug)]
+/// Whose shadows they are: one for each captured connection.
+#[derive(Debug)]
 pub struct Origin {
     /// The worker that serves the primary serves the shadow.
     pub worker: Rc<Worker>,
@@ -40,78 +46,108 @@ pub struct Origin {
     pub original: OriginalDst,
 }
 
-/// Starts the shadow on this worker. Returns at once; nobody waits for it.
-pub fn start(origin: Origin, planned: Planned, head: Parts) {
-    tokio::task::spawn_local(perform(origin, planned, head));
+/// Starts a shadow on this worker, whose primary's head was written like this. Returns at once; nobody waits for it.
+pub fn over_http1(origin: &Rc<Origin>, planned: Planned, primary: Rc<[u8]>) {
+    tokio::task::spawn_local(perform_http1(Rc::clone(origin), planned, primary));
 }
 
-async fn perform(origin: Origin, planned: Planned, mut head: Parts) {
+/// The same for a primary with this head.
+pub fn over_http2(origin: &Rc<Origin>, planned: Planned, head: Parts) {
+    tokio::task::spawn_local(perform_http2(Rc::clone(origin), planned, head));
+}
+
+async fn perform_http1(origin: Rc<Origin>, planned: Planned, primary: Rc<[u8]>) {
     let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
-    let worker = Rc::clone(&origin.worker);
-    let endpoints = balance::of_family(&endpoints, &origin.original);
-    let Some(endpoint) = balance::least_request(endpoints, worker.random()) else {
+    let (Some(endpoint), Some(head)) = (choose(&origin, &endpoints), Head::of_shadow(&primary, &mirror.settings))
+    else {
         ticket.end(Ended::Without(Outcome::NoEndpoint));
         return;
     };
-    let _in_flight = endpoint.begin();
-    rewrite(&mut head, &mirror.settings);
-    ticket.begin(endpoint.address, &head);
-    let request = Request::from_parts(head, body);
-    let key = Key {
-        pod: origin.pod.cookie,
-        endpoint: endpoint.address,
-        class: Class::Shadow(mirror.settings.dscp),
-        protocol: Protocol::of(request.version()),
+    drop(primary);
+    let _in_flight: InFlight = endpoint.begin();
+    ticket.begin(endpoint.address, || head.said());
+    let key = key(&origin, endpoint, &mirror.settings, Protocol::Http1);
+    let mut exchange = Exchange::new(head, body, origin.worker.shared.settings.shadow_answer_bytes);
+    let attempt = attempt_http1(&origin, key, &mirror.settings, &mut exchange);
+    let (ended, wire) = match unless_it_must_end(&origin.worker, &mut failure, attempt).await {
+        Ok(ended) => ended,
+        Err(outcome) => (Ended::Without(outcome), None),
     };
-    let mut answer = Answer::default();
-    // However often a connection has to be made: a shadow's whole life is bounded.
-    let life = worker.shared.dialer.timeout.saturating_add(mirror.settings.timeout);
-    let (ended, connection) = tokio::select! {
-        biased;
-        outcome = poll_fn(|cx| failure.poll(cx)) => (Ended::Without(outcome), None),
-        () = worker.shared.shadows_end.cancelled() => (Ended::Without(Outcome::Draining), None),
-        ended = timeout(life, attempt(&origin, key, request, &mirror.settings, &mut answer)) => {
-            ended.unwrap_or((Ended::Without(Outcome::Timeout), None))
+    if let Some(wire) = wire {
+        origin.worker.shadows.give_back(origin.drain.is_cancelled(), key, wire);
+    }
+    ticket.transferred(failure.sent(), exchange.answer());
+    ticket.end(ended);
+}
+
+/// A shadow is sent once; only what a pooled connection has provably not taken, because it turned out to be closed, is sent again.
+async fn attempt_http1(
+    origin: &Origin,
+    key: Key,
+    settings: &ShadowSettings,
+    exchange: &mut Exchange,
+) -> (Ended, Option<Wire>) {
+    let worker = &origin.worker;
+    loop {
+        let mut wire = match worker.shadows.wire(&origin.pod, key).await {
+            Ok(wire) => wire,
+            Err(fault) => return (Ended::Without(unconnected(fault)), None),
+        };
+        let exchanged = poll_fn(|cx| wire.poll(exchange, &mut worker.room.borrow_mut(), cx));
+        match timeout(settings.timeout, exchanged).await {
+            Ok(Done::Answered(status)) => return (Ended::Answered(status), Some(wire)),
+            Ok(Done::Broken) => return (Ended::Without(Outcome::Reset), None),
+            Ok(Done::Unsent) => {}
+            Err(_) => return (Ended::Without(Outcome::Timeout), None),
         }
+    }
+}
+
+async fn perform_http2(origin: Rc<Origin>, planned: Planned, mut head: Parts) {
+    let Planned { mut ticket, endpoints, body, mut failure } = planned;
+    let mirror = Arc::clone(ticket.mirror());
+    let Some(endpoint) = choose(&origin, &endpoints) else {
+        ticket.end(Ended::Without(Outcome::NoEndpoint));
+        return;
     };
-    if let (Ended::Answered(_), Some((leash, connection)), true) = (ended, connection, failure.is_sent()) {
+    let _in_flight: InFlight = endpoint.begin();
+    rewrite(&mut head, &mirror.settings);
+    ticket.begin(endpoint.address, || Some((Requested::of(&head), host::of(&head).unwrap_or_default())));
+    let key = key(&origin, endpoint, &mirror.settings, Protocol::Http2);
+    let mut answer = Answer::default();
+    let attempt = attempt_http2(&origin, key, Request::from_parts(head, body), &mirror.settings, &mut answer);
+    let (ended, stream) = match unless_it_must_end(&origin.worker, &mut failure, attempt).await {
+        Ok(ended) => ended,
+        Err(outcome) => (Ended::Without(outcome), None),
+    };
+    if let (Ended::Answered(_), Some((leash, stream)), true) = (ended, stream, failure.is_sent()) {
         leash.let_go();
-        worker.shadows.give_back(origin.drain.is_cancelled(), key, connection);
+        stream.finish();
     }
     ticket.transferred(failure.sent(), answer);
     ticket.end(ended);
 }
 
-/// The head that v2 sees: Host with suffix, the marker, what the policy does to its fields, and nothing else changed. Made once for each
-/// shadow, whatever its method or body.
-fn rewrite(head: &mut Parts, settings: &ShadowSettings) {
-    host::append(head, &settings.host_suffix);
-    settings.headers.apply(&mut head.headers);
-    head.headers.insert(MARKER, HeaderValue::from_static("true"));
-}
-
-/// Sends the request and reads the answer to its end. A shadow is sent once; only what its connection has provably not taken to the endpoint (a
-/// pooled one that turned out to be closed, a stream after a GOAWAY) is sent again, a stream once: who refuses two refuses more.
-async fn attempt(
+/// Sends the request and reads the answer to its end. A shadow is sent once; only what an endpoint says that it has not processed (a stream after a
+/// GOAWAY) is sent again, once: who refuses two refuses more.
+async fn attempt_http2(
     origin: &Origin,
     key: Key,
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
     answer: &mut Answer,
-) -> (Ended, Option<(Leash, Connection<QueueBody>)>) {
+) -> (Ended, Option<(Leash, Stream<super::chunk::Chunk>)>) {
     let worker = &origin.worker;
     let mut again = false;
     loop {
-        let mut connection = match worker.shadows.take(&origin.pod, key).await {
-            Ok(connection) => connection,
-            // The last descriptors are for primaries.
-            Err(Fault { kind: Kind::Reserved, .. }) => return (Ended::Without(Outcome::ShedOverload), None),
-            Err(_) => return (Ended::Without(Outcome::ConnectFailed), None),
+        let mut stream = match worker.shadows.stream(&origin.pod, key).await {
+            Ok(stream) => stream,
+            Err(fault) => return (Ended::Without(unconnected(fault)), None),
         };
-        let leash = connection.leash();
+        let leash = stream.leash();
         let exchange = async {
-            let response = connection.send(request, None).await?;
+            let response = stream.send(request, None).await?;
             let status = response.status().as_u16();
             let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
             Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
@@ -121,10 +157,8 @@ async fn attempt(
             Err(_) => return (Ended::Without(Outcome::Timeout), None),
         };
         match result {
-            Ok(ended) => return (ended, Some((leash, connection)).filter(|_| !answer.cut)),
-            Err(Unanswered { unprocessed: Some(unsent), whole: true, .. })
-                if connection.is_reused() || !mem::replace(&mut again, true) =>
-            {
+            Ok(ended) => return (ended, Some((leash, stream)).filter(|_| !answer.cut)),
+            Err(Unanswered { unprocessed: Some(unsent), whole: true, .. }) if !mem::replace(&mut again, true) => {
                 // Nothing of it is left there; others may be under way on it.
                 leash.let_go();
                 request = unsent;
@@ -138,4 +172,42 @@ async fn attempt(
             }
         }
     }
+}
+
+/// Does the work, unless the request can no longer be completed, or there is no more time for shadows: then the outcome.
+async fn unless_it_must_end<T>(
+    worker: &Worker,
+    failure: &mut Failure,
+    work: impl Future<Output = T>,
+) -> Result<T, Outcome> {
+    tokio::select! {
+        biased;
+        outcome = poll_fn(|cx| failure.poll(cx)) => Err(outcome),
+        () = worker.shared.shadows_end.cancelled() => Err(Outcome::Draining),
+        done = work => Ok(done),
+    }
+}
+
+fn choose<'a>(origin: &Origin, endpoints: &'a [Arc<Endpoint>]) -> Option<&'a Arc<Endpoint>> {
+    balance::least_request(balance::of_family(endpoints, &origin.original), origin.worker.random())
+}
+
+fn key(origin: &Origin, endpoint: &Endpoint, settings: &ShadowSettings, protocol: Protocol) -> Key {
+    Key { pod: origin.pod.cookie, endpoint: endpoint.address, class: Class::Shadow(settings.dscp), protocol }
+}
+
+fn unconnected(fault: Fault) -> Outcome {
+    match fault.kind {
+        // The last descriptors are for primaries.
+        Kind::Reserved => Outcome::ShedOverload,
+        _ => Outcome::ConnectFailed,
+    }
+}
+
+/// The head that v2 sees: Host with suffix, the marker, what the policy does to its fields, and nothing else changed. Made once for each
+/// shadow, whatever its method or body.
+fn rewrite(head: &mut Parts, settings: &ShadowSettings) {
+    host::append(head, &settings.host_suffix);
+    settings.headers.apply(&mut head.headers);
+    head.headers.insert(MARKER, HeaderValue::from_static("true"));
 }

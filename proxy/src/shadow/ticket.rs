@@ -3,12 +3,10 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use http::request::Parts;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::{
     answer::Answer,
-    host,
     outcome::{Ended, Outcome},
     plan::Limits,
 };
@@ -87,12 +85,11 @@ impl Ticket {
         &self.mirror
     }
 
-    /// Its shadow begins, with this head.
-    pub fn begin(&mut self, endpoint: EndpointAddr, head: &Parts) {
+    /// Its shadow begins. What it asks for and of whom is `said` if somebody writes it down.
+    pub fn begin(&mut self, endpoint: EndpointAddr, said: impl FnOnce() -> Option<(Requested, String)>) {
         self.began = Some(monotonic_ns());
         if let Some(draft) = &mut self.draft {
-            let host = host::of(head).unwrap_or_default();
-            draft.sent = Some(Sent { endpoint, request: Requested::of(head), host });
+            draft.sent = said().map(|(request, host)| Sent { endpoint, request, host });
         }
     }
 

@@ -29,32 +29,6 @@ pub enum Connection<B: Body> {
     Http2(http2::Stream<B::Data>),
 }
 
-/// Gives a shadow's connection up when it is dropped: what is unsent is not kept for an endpoint that may never take it. A connection that is shared
-/// takes no more shadows then and ends with those that it has.
-#[derive(Debug)]
-pub struct Leash {
-    watch: WriteWatch,
-    shared: bool,
-    let_go: bool,
-}
-
-impl Leash {
-    /// The exchange is over on both sides: the connection may carry another, or end in peace.
-    pub fn let_go(mut self) {
-        self.let_go = true;
-    }
-}
-
-impl Drop for Leash {
-    fn drop(&mut self) {
-        match (self.let_go, self.shared) {
-            (true, _) => {}
-            (false, true) => self.watch.retire(),
-            (false, false) => self.watch.give_up(),
-        }
-    }
-}
-
 /// A request without an answer.
 #[derive(Debug)]
 pub struct Unanswered<B> {
@@ -72,12 +46,6 @@ where
     B::Data: Send,
     B::Error: ResetCode,
 {
-    /// What holds it while it carries a shadow.
-    #[must_use]
-    pub fn leash(&self) -> Leash {
-        Leash { watch: self.watch().clone(), shared: matches!(self, Self::Http2(_)), let_go: false }
-    }
-
     /// Tells when something was written.
     #[must_use]
     pub fn watch(&self) -> &WriteWatch {
@@ -109,11 +77,11 @@ where
     }
 }
 
-/// The connections of one worker. Primaries and shadows have pools of their own, so that neither can exhaust or poison the other's.
+/// The connections of one worker's primaries.
 #[derive(Debug)]
 pub struct Pools<B: Body> {
     dialer: Dialer,
-    http1: Pool<B>,
+    http1: Pool<Ready<B>>,
     http2: Rc<Streams<B::Data>>,
 }
 
@@ -157,7 +125,7 @@ where
 
     async fn fresh(&self, pod: &EnrolledPod, key: Key, tunnel: bool) -> Result<Connection<B>, Fault> {
         let stream = self.dialer.open(pod, key.endpoint, key.class).await?;
-        http1::handshake(stream, key.class, tunnel).await.map(Connection::Http1)
+        http1::handshake(stream, tunnel).await.map(Connection::Http1)
     }
 
     /// The exchange is complete on both sides. What `drains` keeps nothing: it would keep the namespace of its pod alive.

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::{
     connection::Unanswered,
+    pool::Reusable,
     watched::{Watched, WriteWatch},
 };
 use crate::{
@@ -19,7 +20,6 @@ use crate::{
         trailers::{Trailers, Trailing, WithTrailers},
     },
     fault::{Fault, Kind},
-    net::Class,
 };
 
 /// A connection that can take a request.
@@ -37,11 +37,21 @@ pub struct Ready<B> {
     pub old: bool,
 }
 
-impl<B> Ready<B> {
-    /// Whether nothing goes on any more, so that the connection may wait for another request.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
+impl<B> Reusable for Ready<B> {
+    fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    fn is_done(&self) -> bool {
         !self.sender.is_closed() && !self.trailers.are_waiting() && !self.old
+    }
+
+    fn reuse(&mut self) {
+        self.reused = true;
     }
 }
 
@@ -66,14 +76,11 @@ impl<B: Body + Unpin + 'static> Ready<B> {
     }
 }
 
-/// What hyper may hold of a shadow: of its answer until that is read, of its request above the chunk that it is writing.
-const SHADOW_BUFFER: usize = MAX_HEADER_BYTES;
-
 /// Starts HTTP/1 on a connection; its driver runs on this worker. `tunnel` = the connection may switch protocols.
 ///
 /// # Errors
 /// `connect_failed` if hyper refuses the connection.
-pub async fn handshake<B>(stream: TcpStream, class: Class, tunnel: bool) -> Result<Ready<B>, Fault>
+pub async fn handshake<B>(stream: TcpStream, tunnel: bool) -> Result<Ready<B>, Fault>
 where
     B: Body + Unpin + 'static,
     B::Data: Send,
@@ -82,11 +89,7 @@ where
     let (io, watch) = Watched::new(stream);
     let trailers = Rc::<Trailers>::default();
     let io = WithTrailers::new(io, Rc::clone(&trailers));
-    let mut builder = Builder::new();
-    if let Class::Shadow(_) = class {
-        builder.max_buf_size(SHADOW_BUFFER);
-    }
-    let (sender, connection) = builder
+    let (sender, connection) = Builder::new()
         .preserve_header_case(true)
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEADER_BYTES)
@@ -96,15 +99,7 @@ where
         .handshake(TokioIo::new(io))
         .await
         .map_err(|_| Fault::upstream(Kind::ConnectFailed))?;
-    if let Class::Shadow(_) = class {
-        let watch = watch.clone();
-        tokio::task::spawn_local(async move {
-            tokio::select! {
-                _ = connection => {}
-                () = watch.given_up() => {}
-            }
-        });
-    } else if tunnel {
+    if tunnel {
         tokio::task::spawn_local(async move {
             // What it ends with reaches the exchange as the answer's error.
             let _ = connection.with_upgrades().await;

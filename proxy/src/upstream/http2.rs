@@ -143,6 +143,26 @@ impl<D: Buf> Drop for Place<D> {
     }
 }
 
+/// Gives a shadow's stream up when it is dropped: the connection takes no more shadows then, and ends with those that it has, so that what is unsent is
+/// not kept for an endpoint that may never take it.
+#[derive(Debug)]
+pub struct Leash(Option<WriteWatch>);
+
+impl Leash {
+    /// The exchange is over on both sides.
+    pub fn let_go(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.0 {
+            watch.retire();
+        }
+    }
+}
+
 /// One request's stream. Dropped before [`Stream::finish`], it is reset.
 #[derive(Debug)]
 pub struct Stream<D: Buf> {
@@ -184,6 +204,12 @@ impl<D: Buf + 'static> Stream<D> {
     #[must_use]
     pub fn watch(&self) -> &WriteWatch {
         &self.place.0.watch
+    }
+
+    /// What holds it while it carries a shadow.
+    #[must_use]
+    pub fn leash(&self) -> Leash {
+        Leash(Some(self.watch().clone()))
     }
 
     /// Sends a request and waits for the head of the answer; what is left of the request's body then follows by itself. `caller` hears

@@ -5,7 +5,6 @@ use std::{cell::RefCell, collections::HashMap, time::Duration};
 use http::Version;
 use tokio::{task::yield_now, time::Instant};
 
-use super::http1::Ready;
 use crate::net::{
     Class,
     addr::{EndpointAddr, NetnsCookie},
@@ -41,9 +40,21 @@ impl Protocol {
     }
 }
 
+/// A connection that may carry one request after another.
+pub trait Reusable {
+    /// It will carry none any more.
+    fn is_closed(&self) -> bool;
+    /// It can take a request at this moment.
+    fn is_ready(&self) -> bool;
+    /// Nothing of its last exchange goes on.
+    fn is_done(&self) -> bool;
+    /// It has carried a request.
+    fn reuse(&mut self);
+}
+
 #[derive(Debug)]
-struct Idle<B> {
-    ready: Ready<B>,
+struct Idle<C> {
+    connection: C,
     since: Instant,
 }
 
@@ -63,7 +74,7 @@ impl MaxIdle {
     /// what a request on it does, and leaves its port in TIME_WAIT), and a bound where many rules are mirrored.
     pub const FEW: Self = Self { each: 128, total: 512 };
 
-    fn allows<B>(self, pool: &HashMap<Key, Vec<Idle<B>>>, key: Key) -> bool {
+    fn allows<C>(self, pool: &HashMap<Key, Vec<Idle<C>>>, key: Key) -> bool {
         // Adding up costs at most as many steps as the total; who has no limit does not pay.
         pool.get(&key).map_or(0, Vec::len) < self.each
             && (self.total == usize::MAX || pool.values().map(Vec::len).sum::<usize>() < self.total)
@@ -72,13 +83,13 @@ impl MaxIdle {
 
 /// The pool. Not shared between threads; no lock.
 #[derive(Debug)]
-pub struct Pool<B> {
-    idle: RefCell<HashMap<Key, Vec<Idle<B>>>>,
+pub struct Pool<C> {
+    idle: RefCell<HashMap<Key, Vec<Idle<C>>>>,
     timeout: Duration,
     max: MaxIdle,
 }
 
-impl<B> Pool<B> {
+impl<C: Reusable> Pool<C> {
     /// A pool that keeps at most `max` idle connections, each for `timeout`.
     #[must_use]
     pub fn new(timeout: Duration, max: MaxIdle) -> Self {
@@ -86,48 +97,45 @@ impl<B> Pool<B> {
     }
 
     /// The connection that was used last and is still alive.
-    pub async fn take(&self, key: Key) -> Option<Ready<B>> {
+    pub async fn take(&self, key: Key) -> Option<C> {
         loop {
-            let ready = self.pop(key)?;
-            if !ready.sender.is_ready() {
+            let connection = self.pop(key)?;
+            if !connection.is_ready() {
                 // Its driver may have come this far only now. One that is still busy (an endpoint that answered early and does not read the
                 // rest of the request) is not waited for.
                 yield_now().await;
             }
-            if ready.sender.is_ready() {
-                return Some(ready);
+            if connection.is_ready() {
+                return Some(connection);
             }
         }
     }
 
-    fn pop(&self, key: Key) -> Option<Ready<B>> {
+    fn pop(&self, key: Key) -> Option<C> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(&key)?;
         let taken = loop {
             match idle.pop() {
-                Some(candidate) if candidate.ready.sender.is_closed() || candidate.since.elapsed() >= self.timeout => {}
+                Some(candidate) if candidate.connection.is_closed() || candidate.since.elapsed() >= self.timeout => {}
                 other => break other,
             }
         };
-        if idle.is_empty() {
-            pool.remove(&key);
-        }
-        taken.map(|idle| idle.ready)
+        taken.map(|idle| idle.connection)
     }
 
     /// Takes back a connection whose exchange is complete on both sides.
-    pub fn put(&self, key: Key, connection: Ready<B>) {
+    pub fn put(&self, key: Key, mut connection: C) {
         let mut pool = self.idle.borrow_mut();
         if connection.is_done() && self.max.allows(&pool, key) {
-            let idle = Idle { ready: Ready { reused: true, ..connection }, since: Instant::now() };
-            pool.entry(key).or_default().push(idle);
+            connection.reuse();
+            pool.entry(key).or_default().push(Idle { connection, since: Instant::now() });
         }
     }
 
     /// Closes what has been idle for too long or is closed already.
     pub fn evict(&self) {
         self.idle.borrow_mut().retain(|_, idle| {
-            idle.retain(|idle| !idle.ready.sender.is_closed() && idle.since.elapsed() < self.timeout);
+            idle.retain(|idle| !idle.connection.is_closed() && idle.since.elapsed() < self.timeout);
             !idle.is_empty()
         });
     }
@@ -148,7 +156,7 @@ mod tests {
     use tokio::{io::duplex, task::LocalSet};
 
     use super::*;
-    use crate::upstream::watched::WriteWatch;
+    use crate::upstream::{http1::Ready, watched::WriteWatch};
 
     async fn connection() -> Ready<Empty<Bytes>> {
         let (near, far) = duplex(64);

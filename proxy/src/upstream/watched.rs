@@ -3,7 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    io,
+    fmt, io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -26,6 +26,12 @@ pub struct WriteWatch(Rc<Watch>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writes(u64);
 
+/// Hears when a request's head goes out.
+pub trait Witness: fmt::Debug {
+    /// This was written, or its first bytes were: the head, and nothing else.
+    fn saw(&self, head: &[u8]);
+}
+
 #[derive(Debug, Default)]
 struct Watch {
     writes: Cell<u64>,
@@ -34,6 +40,11 @@ struct Watch {
     written: Notify,
     given_up: Cell<bool>,
     abandon: Notify,
+    /// Over HTTP/1: who hears of the next write.
+    witness: RefCell<Option<Rc<dyn Witness>>>,
+    /// Over HTTP/1: the next write is kept in `head`.
+    keeps: Cell<bool>,
+    head: RefCell<Vec<u8>>,
     /// Where informational answers go, until the final one begins.
     interims: RefCell<Option<Rc<Interims>>>,
 }
@@ -42,6 +53,20 @@ impl WriteWatch {
     /// Call before a request is handed to an HTTP/1 connection: what the endpoint says before its final answer goes to `interims`.
     pub fn relay(&self, interims: Option<Rc<Interims>>) {
         self.0.interims.replace(interims);
+    }
+
+    /// Call before a request is handed to an HTTP/1 connection: the `witness` hears of its head, once. If it is to be kept, [`WriteWatch::head`] has it
+    /// until the next request.
+    pub fn attend(&self, witness: Option<Rc<dyn Witness>>, keep: bool) {
+        self.0.witness.replace(witness);
+        self.0.keeps.set(keep);
+        self.0.head.borrow_mut().clear();
+    }
+
+    /// The head that was written last, if it was to be kept.
+    #[must_use]
+    pub fn head(&self) -> Vec<u8> {
+        self.0.head.take()
     }
 
     /// Call before a request is handed to the connection.
@@ -81,7 +106,14 @@ impl WriteWatch {
         self.0.abandon.notified().await;
     }
 
-    fn wrote(&self) {
+    /// Part of `bytes`, which is the first of what was to be written.
+    fn wrote(&self, bytes: &[u8]) {
+        if self.0.keeps.replace(false) {
+            self.0.head.borrow_mut().extend_from_slice(bytes);
+        }
+        if let Some(witness) = self.0.witness.take() {
+            witness.saw(bytes);
+        }
         self.0.writes.set(self.0.writes.get().wrapping_add(1));
         if self.0.awaited.replace(false) {
             self.0.written.notify_waiters();
@@ -105,9 +137,9 @@ impl Watched {
         (Self { stream, watch: SendWrapper::new(watch.clone()), listener: Listener::default() }, watch)
     }
 
-    fn note(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn note(&self, bytes: &[u8], result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(result, Poll::Ready(Ok(count)) if count > 0) {
-            self.watch.wrote();
+            self.watch.wrote(bytes);
         }
         result
     }
@@ -140,7 +172,7 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note(result)
+        self.note(buf, result)
     }
 
     fn poll_write_vectored(
@@ -149,7 +181,7 @@ impl AsyncWrite for Watched {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(result)
+        self.note(bufs.first().map_or(&[], |first| first), result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,0 +1,196 @@
+//! Where an answer to a shadow ends, and what its status is.
+//!
+//! Comes in: the bytes of v2's connection, as they happen to be read. Goes out: that more is to come, or how the answer ended and whether the connection
+//! can carry another request. Never: a byte that is kept, but for a head that is not whole; a guess where two readers could disagree about the end: then
+//! the connection is not used again.
+
+use std::mem::{self, MaybeUninit};
+
+use http::StatusCode;
+use httparse::{Header, ParserConfig, Status};
+
+use super::{
+    super::answer::Answer,
+    chunked::{Chunked, Found},
+};
+use crate::codec::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// More is to come.
+    Partial,
+    /// All of it is there, or as much of it as its bound lets us read.
+    Whole {
+        /// The answer's status.
+        status: u16,
+        /// Nothing of it is left on the connection, which stays open.
+        reusable: bool,
+    },
+    /// It broke off, or makes no sense.
+    Broken,
+}
+
+/// What is at the beginning of an answer.
+enum Head {
+    /// The final head, after so many bytes.
+    Whole(usize),
+    /// A head that is not whole begins after so many bytes.
+    Partial(usize),
+    /// No head.
+    Nonsense,
+}
+
+/// Reads one answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    part: Part,
+    /// What has come of a head that is not whole.
+    held: Vec<u8>,
+    status: u16,
+    /// The endpoint leaves the connection open.
+    stays: bool,
+    is_head: bool,
+    bound: u64,
+}
+
+#[derive(Debug)]
+enum Part {
+    Head,
+    Length(u64),
+    Chunks(Chunked),
+    /// To the end of the connection.
+    Rest,
+}
+
+impl Reader {
+    /// Of the answer to a request, of HEAD for instance, whose body is not read further than to `bound`.
+    pub(super) fn new(is_head: bool, bound: u64) -> Self {
+        Self { part: Part::Head, held: Vec::new(), status: 0, stays: false, is_head, bound }
+    }
+
+    /// Reads on. What is counted of the body goes to `answer`.
+    pub(super) fn feed(&mut self, bytes: &[u8], answer: &mut Answer) -> Reply {
+        if !matches!(self.part, Part::Head) {
+            return self.body(bytes, answer);
+        }
+        let mut held = mem::take(&mut self.held);
+        let bytes = if held.is_empty() {
+            bytes
+        } else {
+            held.extend_from_slice(bytes);
+            &held
+        };
+        match self.head(bytes) {
+            Head::Whole(length) => self.body(&bytes[length..], answer),
+            Head::Partial(start) if bytes.len() - start <= MAX_HEADER_BYTES => {
+                self.held = bytes[start..].to_vec();
+                Reply::Partial
+            }
+            Head::Partial(_) | Head::Nonsense => Reply::Broken,
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&self) -> Reply {
+        match self.part {
+            Part::Rest => self.whole(false),
+            _ => Reply::Broken,
+        }
+    }
+
+    fn whole(&self, reusable: bool) -> Reply {
+        Reply::Whole { status: self.status, reusable: reusable && self.stays }
+    }
+
+    /// Reads heads, up to that of the final answer.
+    fn head(&mut self, bytes: &[u8]) -> Head {
+        let mut start = 0;
+        loop {
+            let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+            let mut head = httparse::Response::new(&mut []);
+            match lenient().parse_response_with_uninit_headers(&mut head, &bytes[start..], &mut fields) {
+                Ok(Status::Complete(length)) => start += length,
+                Ok(Status::Partial) => return Head::Partial(start),
+                Err(_) => return Head::Nonsense,
+            }
+            self.status = head.code.unwrap_or_default();
+            let is_interim = (100..200).contains(&self.status) && self.status != StatusCode::SWITCHING_PROTOCOLS;
+            if !is_interim {
+                return if self.frame(head.version == Some(1), head.headers) {
+                    Head::Whole(start)
+                } else {
+                    Head::Nonsense
+                };
+            }
+        }
+    }
+
+    /// What the final head says of its body (RFC 9112, 6.3). Returns false if nobody can say where that ends.
+    fn frame(&mut self, is_current: bool, fields: &[Header<'_>]) -> bool {
+        let values = |name: &'static str| {
+            let named = fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+            named.flat_map(|field| field.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+        };
+        let has_none = self.is_head || matches!(self.status, 101 | 204 | 304);
+        let closes = values("connection").any(|token| token.eq_ignore_ascii_case(b"close"));
+        self.stays = is_current && !closes && self.status != StatusCode::SWITCHING_PROTOCOLS;
+        self.part = match values("transfer-encoding").next_back() {
+            _ if has_none => Part::Length(0),
+            Some(coding) if is_current && coding.eq_ignore_ascii_case(b"chunked") => {
+                // Whoever believes the length sees another end.
+                self.stays &= values("content-length").next().is_none();
+                Part::Chunks(Chunked::new())
+            }
+            Some(_) => Part::Rest,
+            None => {
+                let mut lengths = values("content-length").map(length);
+                match lengths.next() {
+                    None => Part::Rest,
+                    Some(Some(first)) if lengths.all(|other| other == Some(first)) => Part::Length(first),
+                    Some(_) => return false,
+                }
+            }
+        };
+        true
+    }
+
+    fn body(&mut self, bytes: &[u8], answer: &mut Answer) -> Reply {
+        let (data, end) = match &mut self.part {
+            Part::Head => return Reply::Partial,
+            Part::Length(left) => {
+                let here = (*left).min(bytes.len() as u64);
+                *left -= here;
+                (here, (*left == 0).then_some(here as usize))
+            }
+            Part::Chunks(chunks) => match chunks.feed(bytes) {
+                Found::Data(data) => (data, None),
+                Found::End(data, at) => (data, Some(at)),
+                Found::Nonsense => return Reply::Broken,
+            },
+            Part::Rest => (bytes.len() as u64, None),
+        };
+        answer.bytes += data;
+        if answer.bytes > self.bound {
+            answer.cut = true;
+            return self.whole(false);
+        }
+        // What follows the answer was not asked for.
+        end.map_or(Reply::Partial, |end| self.whole(end == bytes.len()))
+    }
+}
+
+/// What every client takes, a shadow takes too.
+fn lenient() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
+    config
+}
+
+fn length(digits: &[u8]) -> Option<u64> {
+    let only_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| only_digits)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
