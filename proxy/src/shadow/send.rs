@@ -45,7 +45,7 @@ pub fn start(origin: Origin, planned: Planned, head: Parts) {
     tokio::task::spawn_local(perform(origin, planned, head));
 }
 
-async fn perform(origin: Origin, planned: Planned, mut head: Parts) {
+pub(crate) async fn perform(origin: Origin, planned: Planned, mut head: Parts) {
     let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
     let worker = Rc::clone(&origin.worker);
