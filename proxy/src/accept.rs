@@ -163,6 +163,12 @@ struct Captured {
 }
 
 impl Captured {
+    fn new(worker: &Worker, pod: &Arc<EnrolledPod>, original: OriginalDst, client: ClientAddr) -> Self {
+        let open = Open::count(&worker.counters.open, &worker.shared.limits.under_way);
+        let lost = Lost(Some(worker.counters.lost.clone()));
+        Self { open, lost, pod: Arc::clone(pod), original, client }
+    }
+
     fn on(self, worker: &Rc<Worker>, stream: TcpStream) -> io::Result<Rc<Connection>> {
         let Self { open, lost, pod, original, client } = self;
         let (worker, stream, interim) = (Rc::clone(worker), ClientStream::new(stream)?, Rc::default());
@@ -211,15 +217,24 @@ fn identify(
         return None;
     };
     let client = ClientAddr(SocketAddr::new(pod_address(pod, peer.ip()), peer.port()));
-    let open = Open::count(&worker.counters.open, &worker.shared.limits.under_way);
-    let lost = Lost(Some(worker.counters.lost.clone()));
-    Some((Captured { open, lost, pod: Arc::clone(pod), original, client }, stream))
+    Some((Captured::new(worker, pod, original, client), stream))
 }
 
 /// A socket that its application has bound to any address comes from loopback; for the world it is the pod's all the same.
 fn pod_address(pod: &EnrolledPod, seen: IpAddr) -> IpAddr {
     let own = pod.ips.iter().find(|ip| ip.is_ipv4() == seen.is_ipv4());
     own.copied().filter(|_| seen.is_loopback()).unwrap_or(seen)
+}
+
+/// Serves, on the worker whose thread this is, a connection of which the caller knows what else the hook says: where it wanted to go.
+pub fn adopt(
+    worker: &Rc<Worker>,
+    pod: &Arc<EnrolledPod>,
+    original: OriginalDst,
+    client: ClientAddr,
+    stream: TcpStream,
+) {
+    take_up(Captured::new(worker, pod, original, client), worker, stream);
 }
 
 /// Starts a connection's task on its worker.
@@ -233,7 +248,7 @@ fn take_up(captured: Captured, worker: &Rc<Worker>, stream: TcpStream) {
 }
 
 /// One connection, from its first byte to its end.
-async fn handle(connection: Rc<Connection>) {
+pub(crate) async fn handle(connection: Rc<Connection>) {
     let conversation = async {
         tokio::select! {
             result = converse(&connection) => result,

@@ -19,6 +19,8 @@ pub mod control;
 pub mod detect;
 pub mod enrol;
 pub mod fault;
+#[cfg(test)]
+mod future_sizes;
 pub mod http;
 pub mod limit;
 pub mod net;

@@ -5,7 +5,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use integration::paths;
 
@@ -16,6 +16,12 @@ use crate::{build_ebpf, cargo, setup};
 pub(crate) struct Options {
     #[command(subcommand)]
     which: Option<Which>,
+    /// Count the instructions of a request instead, and fail if they are more than `tests/bench/baseline.json` allows
+    #[arg(long)]
+    gate: bool,
+    /// With `--gate`: take the figures of now as what later ones are compared with
+    #[arg(long, requires = "gate")]
+    accept: bool,
     #[command(flatten)]
     versus: Measured,
 }
@@ -38,6 +44,7 @@ struct Measured {
 
 pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
     match &options.which {
+        None if options.gate => gate(options),
         None => {
             setup::lab()?;
             setup::rivals()?;
@@ -45,6 +52,20 @@ pub(crate) fn bench(options: &Options) -> Result<ExitCode> {
         }
         Some(Which::Scale(scale)) => run("scale", scale),
     }
+}
+
+/// What is counted is compiled as the binary is, into a program of its own.
+fn gate(options: &Options) -> Result<ExitCode> {
+    if options.versus.debug {
+        bail!("the baseline is the release build's: leave --debug out");
+    }
+    setup::counting()?;
+    build_ebpf::build()?;
+    cargo::must(&mut cargo::cargo(&["build", "--release", "--bin", "exchange"]))?;
+    let program = cargo::target().join("release/exchange");
+    let accept = options.accept.then_some("--accept");
+    let error = Command::new(&program).args(accept).args(&options.versus.arguments).exec();
+    Err(anyhow!("cannot run {}: {error}", program.display()))
 }
 
 fn run(name: &str, measured: &Measured) -> Result<ExitCode> {

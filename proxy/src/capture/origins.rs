@@ -31,7 +31,7 @@ pub struct Origin {
 }
 
 /// A handle on `ORIG`, one for each worker.
-pub struct Origins(Mutex<HashMap<MapData, FlowKey, FlowOrigin>>);
+pub struct Origins(Option<Mutex<HashMap<MapData, FlowKey, FlowOrigin>>>);
 
 impl fmt::Debug for Origins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +42,13 @@ impl fmt::Debug for Origins {
 impl Origins {
     pub(super) fn new(map: MapData) -> Result<Self, CaptureError> {
         let map = HashMap::try_from(Map::LruHashMap(map)).map_err(|error| failed("open it", "ORIG", &error))?;
-        Ok(Self(Mutex::new(map)))
+        Ok(Self(Some(Mutex::new(map))))
+    }
+
+    /// Where there is no hook: it knows nobody. For workers whose connections are adopted ([`crate::accept::adopt`]).
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self(None)
     }
 
     /// Takes out the entry of an accepted connection. None: nobody sent this connection to us, somebody came by himself.
@@ -50,8 +56,9 @@ impl Origins {
     /// # Errors
     /// If the kernel refuses.
     pub fn take(&self, key: &FlowKey) -> Result<Option<FlowOrigin>, CaptureError> {
+        let Some(map) = &self.0 else { return Ok(None) };
         // One handle for each worker: the lock is never waited for.
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
         let origin = match map.get(key, 0) {
             Ok(origin) => origin,
             Err(error) if is_missing(&error) => return Ok(None),
@@ -139,6 +146,13 @@ mod tests {
             to_address("10.96.0.10".parse().unwrap()),
             "mapped addresses are IPv4 in the maps"
         );
+    }
+
+    #[test]
+    fn without_a_hook_nobody_is_known() {
+        let key =
+            flow_key(NetnsCookie(1), ClientAddr("10.0.0.2:5555".parse().unwrap()), "127.0.0.1:4000".parse().unwrap());
+        assert!(Origins::of_nobody().take(&key).unwrap().is_none());
     }
 
     #[test]

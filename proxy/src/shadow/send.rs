@@ -56,7 +56,7 @@ pub fn over_http2(origin: &Rc<Origin>, planned: Planned, head: Parts) {
     tokio::task::spawn_local(perform_http2(Rc::clone(origin), planned, head));
 }
 
-async fn perform_http1(origin: Rc<Origin>, planned: Planned, primary: Rc<[u8]>) {
+pub(crate) async fn perform_http1(origin: Rc<Origin>, planned: Planned, primary: Rc<[u8]>) {
     let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
     let (Some(endpoint), Some(head)) = (choose(&origin, &endpoints), Head::of_shadow(&primary, &mirror.settings))
@@ -104,7 +104,7 @@ async fn attempt_http1(
     }
 }
 
-async fn perform_http2(origin: Rc<Origin>, planned: Planned, mut head: Parts) {
+pub(crate) async fn perform_http2(origin: Rc<Origin>, planned: Planned, mut head: Parts) {
     let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
     let Some(endpoint) = choose(&origin, &endpoints) else {

@@ -104,6 +104,11 @@ pub(crate) fn of(report: &Report) -> Vec<Bar> {
         ),
         at_most("the same : nginx behind REDIRECT", 1.0, close(Nginx)),
         at_most("the same : Envoy behind REDIRECT", 1.0, close(Envoy)),
+        at_most(
+            "the same through one trivial proxy: behind the hook : behind REDIRECT",
+            1.0,
+            figure("trivial-hook-to-redirect"),
+        ),
         at_most("CPU of a connect: captured by the hook : by REDIRECT", 1.0, figure("captured-to-redirect")),
         sized("the hook's cost to a connect of a pod that is not enrolled", 1.0, " µs", figure("not-enrolled-cost")),
         sized("the same by the kernel's own clock, all our programs", 1000.0, " ns", figure("bpf-all-not-enrolled")),

@@ -45,7 +45,8 @@ pub(crate) fn all(world: &mut World) -> Result<()> {
     Ok(())
 }
 
-fn one(world: &World, variant: Variant) -> Result<()> {
+/// Checks one variant. Our agent must run, and shed nothing.
+pub(crate) fn one(world: &World, variant: Variant) -> Result<()> {
     let client = world.client(variant.product)?;
     let to = variant.flavour.address(Protocol::Http1);
     let before = (world.v1.requests()?, world.v2.requests()?);

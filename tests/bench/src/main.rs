@@ -19,18 +19,19 @@ mod sample;
 mod scenario;
 mod special;
 mod stats;
+mod steady;
 mod table;
 mod variant;
 mod world;
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use integration::{leftovers, needs::Need};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{programs::Programs, report::Report, world::World};
+use crate::{programs::Programs, report::Report, variant::Variant, world::World};
 
 /// What the slowest variant is taken to carry where the scenario that finds out was not chosen, requests/s.
 const UNKNOWN: f64 = 4000.0;
@@ -48,6 +49,12 @@ struct Options {
     /// Say which scenarios there are
     #[arg(long)]
     list: bool,
+    /// Measure nothing else, but keep one variant under load for so long, and say which processes carry it: to look at it with perf
+    #[arg(long, value_name = "SECONDS", requires = "variant")]
+    steady: Option<f64>,
+    /// With `--steady`: `understudy-plain`, `understudy-mirrored`, `envoy-plain`, …; under the load of `--only`, or of the first scenario
+    #[arg(long, value_name = "PRODUCT-SERVICE", value_parser = steady::variant, requires = "steady")]
+    variant: Option<Variant>,
 }
 
 fn main() -> ExitCode {
@@ -87,6 +94,11 @@ fn measure(options: &Options) -> Result<()> {
     let mut report = Report::new(options.quick, machine::describe(&programs));
     report.machine.iter().for_each(|line| println!("{line}"));
     let mut world = World::lay(programs)?;
+    if let (Some(seconds), Some(variant)) = (options.steady, options.variant) {
+        let chosen = all.into_iter().find(|scenario| chosen(scenario.name));
+        let scenario = chosen.context("`--steady` needs a scenario with a load")?;
+        return steady::play(&mut world, scenario, variant, seconds, UNKNOWN);
+    }
     check::all(&mut world)?;
     println!("every variant that is here does what its name says");
     let mut slowest = None;

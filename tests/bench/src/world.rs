@@ -109,7 +109,7 @@ impl World {
 }
 
 /// Room for the connections of a minute: closed ones are forgotten soon, and there are ports for the next ones.
-fn tune(netns: &integration::Netns) -> Result<()> {
+pub(crate) fn tune(netns: &integration::Netns) -> Result<()> {
     netns.sysctl("ipv4/ip_local_port_range", "10000 65000")?;
     netns.sysctl("core/somaxconn", "4096")?;
     // Without it a pod that opens a connection for each shadow soon searches its ports for a free one at every connect, for a minute: the

@@ -34,6 +34,11 @@ pub(crate) fn lab() -> Result<()> {
     python::ensure()
 }
 
+/// What counts instructions, and the network tools for the namespace that it happens in.
+pub(crate) fn counting() -> Result<()> {
+    packages::ensure(&packages::missing(packages::COUNTING), "counting instructions")
+}
+
 /// What the benchmark runs beside us. Only its servers must be there.
 pub(crate) fn rivals() -> Result<()> {
     rivals::ensure()

@@ -15,6 +15,9 @@ use crate::task;
 /// Programs of the toy world, and the package that has each.
 pub(crate) const WORLD: &[(&str, &str)] =
     &[("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux"), ("curl", "curl")];
+/// Counts the instructions of a request.
+pub(crate) const COUNTING: &[(&str, &str)] =
+    &[("valgrind", "valgrind"), ("ip", "iproute2"), ("nft", "nftables"), ("nsenter", "util-linux")];
 /// What building the binary needs beside Rust and its linker: its allocator is C.
 pub(crate) const BUILD: &[(&str, &str)] = &[("make", "make")];
 /// Programs of the conformance tests. redis-tools has the server's program too, and starts none (see `integration::redis`).

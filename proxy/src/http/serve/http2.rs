@@ -60,7 +60,11 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> Re
 }
 
 /// One request and its answer.
-async fn stream(connection: Rc<Connection>, request: Request<RecvStream>, respond: SendResponse<Piece<Bytes>>) {
+pub(crate) async fn stream(
+    connection: Rc<Connection>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Piece<Bytes>>,
+) {
     let caller = Caller::new(respond);
     let request = request.map(|body| Incoming::request(body, Rc::clone(&caller)));
     let response = if too_many_fields(request.headers()) {

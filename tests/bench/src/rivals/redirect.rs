@@ -3,14 +3,17 @@
 use anyhow::{Result, bail};
 use integration::Pod;
 
-use crate::{rivals::UID, variant::Protocol};
+use crate::variant::Protocol;
+
+/// A match of the sidecars themselves: they run as [`crate::rivals::UID`].
+pub(crate) const SIDECARS: &str = "-m owner --uid-owner 1337";
 
 /// Turns connections to the Services' ports to the sidecar, unless the sidecar itself makes them.
 pub(crate) fn to_sidecar(pod: &Pod) -> Result<()> {
     let mut rules = vec![
         "-N SIDECAR".to_owned(),
         "-A OUTPUT -p tcp -j SIDECAR".to_owned(),
-        format!("-A SIDECAR -m owner --uid-owner {UID} -j RETURN"),
+        format!("-A SIDECAR {SIDECARS} -j RETURN"),
     ];
     for protocol in Protocol::ALL {
         let (port, to) = (protocol.port(), protocol.sidecar());
@@ -19,14 +22,14 @@ pub(crate) fn to_sidecar(pod: &Pod) -> Result<()> {
     apply(pod, &rules)
 }
 
-/// Turns one port to another of the pod's loopback.
-pub(crate) fn port(pod: &Pod, port: u16, to: u16) -> Result<()> {
+/// Turns one port to another of the pod's loopback, but for whom these words of a match let pass.
+pub(crate) fn port(pod: &Pod, port: u16, to: u16, but: &str) -> Result<()> {
     apply(
         pod,
         &[
             "-N SIDECAR".to_owned(),
             "-A OUTPUT -p tcp -j SIDECAR".to_owned(),
-            format!("-A SIDECAR -m owner --uid-owner {UID} -j RETURN"),
+            format!("-A SIDECAR {but} -j RETURN"),
             format!("-A SIDECAR -p tcp --dport {port} -j REDIRECT --to-ports {to}"),
         ],
     )

@@ -2,7 +2,11 @@
 //! rule and without; and the same behind iptables REDIRECT. The kernel's own count of the hook's time says the same from the other side.
 //!
 //! The handshake of a connection inside the machine runs in the connecting thread, so its CPU time has all but the accept. Who accepts is not
-//! the same behind both: our agent behind the hook, a thread that closes at once behind REDIRECT. Neither is in the figure.
+//! the same behind both: our agent behind the hook, a thread that closes at once behind REDIRECT. Neither is in the figure. [`behind`] has the
+//! same proxy behind both, and counts everything.
+
+mod behind;
+mod trivial;
 
 use std::{
     collections::BTreeMap,
@@ -130,7 +134,7 @@ impl Notes {
 pub(crate) fn measure(world: &mut World, quick: bool, _: f64) -> Result<Vec<Figure>> {
     let redirected = world.node.pod("client-redirect").label("app", "client").start()?;
     let accepter = Accepter::start(&redirected)?;
-    redirect::port(&redirected, Protocol::Http1.port(), SIDECAR)?;
+    redirect::port(&redirected, Protocol::Http1.port(), SIDECAR, redirect::SIDECARS)?;
     let mut notes = Notes::default();
     without(world, &redirected, &mut notes)?;
     for _ in 0..if quick { 3 } else { 7 } {
@@ -145,6 +149,7 @@ pub(crate) fn measure(world: &mut World, quick: bool, _: f64) -> Result<Vec<Figu
         notes.note("captured-to-redirect", notes.last("captured") / notes.last("redirect"));
     }
     drop(accepter);
+    behind::measure(world, if quick { 3 } else { 5 }, &mut notes)?;
     let figures = [
         notes.figure("bare", "connect and close, no agent, to a pod", "µs"),
         notes.figure("bare-service", "the same to a Service (the node translates)", "µs"),
@@ -161,7 +166,7 @@ pub(crate) fn measure(world: &mut World, quick: bool, _: f64) -> Result<Vec<Figu
         notes.figure("bpf-all-not-enrolled", "all our programs in a connection's life, pod not enrolled", "ns"),
         notes.figure("bpf-all-captured", "all our programs in a connection's life, captured", "ns"),
     ];
-    Ok(figures.into_iter().flatten().collect())
+    Ok(figures.into_iter().chain(behind::figures(&notes)).flatten().collect())
 }
 
 fn without(world: &mut World, redirected: &Pod, notes: &mut Notes) -> Result<()> {
