@@ -6,6 +6,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
@@ -38,6 +39,7 @@ use crate::{
     opaque,
     patience::{Expired, Patience},
     runtime::WorkerHandle,
+    seldom::Seldom,
     shadow::send::Origin,
     under_way::UnderWay,
     worker::{Connection, Open, Worker},
@@ -247,13 +249,30 @@ fn take_up(captured: Captured, worker: &Rc<Worker>, stream: TcpStream) {
     }
 }
 
+/// Why a connection ends before its time.
+enum Early {
+    /// The client has kept us waiting for too long.
+    Expired(Expired),
+    /// Its pod has been gone for the time of a drain.
+    Cut,
+}
+
 /// One connection, from its first byte to its end.
 pub(crate) async fn handle(connection: Rc<Connection>) {
+    let early = pin!(async {
+        tokio::select! {
+            expired = connection.patience.expired() => Early::Expired(expired),
+            () = connection.cut() => Early::Cut,
+        }
+    });
     let conversation = async {
         tokio::select! {
+            biased;
             result = converse(&connection) => result,
-            expired = connection.patience.expired() => give_up(&connection, expired).await,
-            () = connection.cut() => Err(anyhow::anyhow!("not finished when the time to drain was over")),
+            early = Seldom::new(early) => match early {
+                Early::Expired(expired) => give_up(&connection, expired).await,
+                Early::Cut => Err(anyhow::anyhow!("not finished when the time to drain was over")),
+            },
         }
     };
     if let Err(error) = conversation.await {

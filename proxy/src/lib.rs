@@ -30,6 +30,7 @@ pub mod patience;
 pub mod report;
 pub mod route;
 pub mod runtime;
+mod seldom;
 pub mod settings;
 pub mod shadow;
 pub mod status;

@@ -28,6 +28,7 @@ use crate::{
         unmirrorable::TlsHosts,
     },
     patience::{Patience, Watchman},
+    route::Table,
     settings::DataSettings,
     shadow::{connections::Connections, overload::Overload, plan::Limits, send::Origin},
     under_way::{Part, UnderWay},
@@ -76,6 +77,10 @@ pub struct Counters {
     pub open: Gauge,
 }
 
+/// A worker's hold on the table; requests take theirs on this one, not on the table, whose count all workers share.
+#[expect(clippy::redundant_allocation, reason = "two counts are the point")]
+pub type Held = Rc<Arc<Table>>;
+
 /// Bytes of answers to shadows that are read at once.
 const ROOM: usize = 16 * 1024;
 
@@ -104,6 +109,8 @@ pub struct Worker {
     pub overload: Overload,
     /// Number of this worker.
     pub index: usize,
+    /// The table of its last request.
+    table: RefCell<Held>,
     /// Counters of faults, resolved at their first.
     faults: RefCell<HashMap<Fault, Counter>>,
     random: Cell<u64>,
@@ -137,10 +144,21 @@ impl Worker {
             watchman: Watchman::default(),
             replay: Room::default(),
             ids: RequestIds::new(index as u16),
+            table: RefCell::new(Rc::new(shared.store.table())),
             faults: RefCell::default(),
             random: Cell::new(seed),
             shared,
         }
+    }
+
+    /// The table of now. Also to be asked now and then without a request, so that an old one is not kept for nothing.
+    #[must_use]
+    pub fn table(&self) -> Held {
+        let mut table = self.table.borrow_mut();
+        if !self.shared.store.is_current(&table) {
+            *table = Rc::new(self.shared.store.table());
+        }
+        Rc::clone(&table)
     }
 
     /// 64 random bits (SplitMix64, Steele, Lea and Flood 2014): fast, uniform, not secret.

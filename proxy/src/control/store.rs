@@ -24,10 +24,16 @@ impl Store {
         Self { table: ArcSwap::from_pointee(Table::default()), applied: ArcSwapOption::empty(), metrics }
     }
 
-    /// The table of now. Take it once per request and keep it to the request's end.
+    /// The table of now. Take it once per request and keep it to the request's end; a worker keeps it from one to the next.
     #[must_use]
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
+    }
+
+    /// Whether this is the table of now.
+    #[must_use]
+    pub fn is_current(&self, table: &Arc<Table>) -> bool {
+        Arc::ptr_eq(&self.table.load(), table)
     }
 
     /// Everything that was applied last; `None` before the first load.

@@ -52,10 +52,10 @@ pub async fn exchange(
     let under_way = connection.patience.request();
     connection.interim.begin(&head).await;
     let mut line = Line::begin(&connection, &head);
-    let table = connection.worker.shared.store.table();
+    let table = connection.worker.table();
     let found = headers::check_coding(&head.headers).and_then(|()| find(&table, &connection, &head));
     let answer = match found {
-        Ok(Some(host)) => ruled(&connection, &table, &host, head, body, &mut line).await,
+        Ok(Some(host)) => ruled(&connection, &table, host, head, body, &mut line).await,
         Ok(None) => onward(&connection, head, body, &mut line).await,
         Err(fault) => Err(fault),
     };
@@ -75,10 +75,10 @@ pub async fn exchange(
 }
 
 /// The rules that the request's Host falls under; `None` = it is none of ours.
-fn find(table: &Table, connection: &Connection, head: &Parts) -> Result<Option<Arc<VirtualHost>>, Fault> {
+fn find<'a>(table: &'a Table, connection: &Connection, head: &Parts) -> Result<Option<&'a VirtualHost>, Fault> {
     let Some(authority) = authority::of(head)? else { return Ok(None) };
     let name = authority::host(authority);
-    Ok(table.virtual_host(&connection.pod.namespace, connection.original.0.port(), name).cloned())
+    Ok(table.virtual_host(&connection.pod.namespace, connection.original.0.port(), name).map(|host| &**host))
 }
 
 /// Unmirrored, to where the application asked to go, and tried once, as without us.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Fields that belong to one connection whatever `Connection` says.
-const HOP_BY_HOP: [HeaderName; 4] = [
+static HOP_BY_HOP: [HeaderName; 4] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -92,7 +92,13 @@ pub fn is_tunnel(head: &Parts) -> bool {
 /// what it is coded in beside chunked (the codec frames it anew).
 #[must_use]
 pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
+    // Most heads have none of these.
+    if !headers.keys().any(may_go) {
+        return headers;
+    }
     let nominated: Vec<HeaderName> = tokens(&headers, &header::CONNECTION)
+        // A name for what is in `HOP_BY_HOP` is not looked up for nothing.
+        .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
         // Some fields are no connection's to take away.
         .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING)
@@ -107,6 +113,11 @@ pub fn end_to_end(headers: HeaderMap) -> HeaderMap {
             || (chunked && *name == header::CONTENT_LENGTH)
     };
     without(headers, goes)
+}
+
+/// Whether a field goes, or makes others go.
+fn may_go(name: &HeaderName) -> bool {
+    HOP_BY_HOP.contains(name) || *name == header::TE || *name == header::TRANSFER_ENCODING
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use http::request::Parts;
 
 use super::{Client, Rule, matching::RequestMatch};
@@ -43,8 +44,11 @@ impl VirtualHost {
     }
 }
 
+/// What is looked up with every request. Its keys are the operator's, and a client that looks for another adds none: the hasher may be a fast one.
+pub type Lookup<K, V> = HashMap<K, V, RandomState>;
+
 /// Rules by lower-case name.
-pub type Names = HashMap<Box<str>, Arc<VirtualHost>>;
+pub type Names = Lookup<Box<str>, Arc<VirtualHost>>;
 
 /// Rules by the names under which clients ask for a Service.
 #[derive(Debug, Default)]
@@ -54,10 +58,10 @@ pub struct Table {
     /// Declared protocol of each captured destination.
     pub ports: HashMap<SocketAddr, PortProtocol>,
     /// By port and lower-case domain (`httpbin.mirror.svc.cluster.local`, `httpbin.mirror`, the cluster IPs, …).
-    pub hosts: HashMap<u16, Names>,
+    pub hosts: Lookup<u16, Names>,
     /// The same for bare names (`httpbin`), which only clients of the Service's own namespace may use: by port, then by
     /// `client namespace`, then by name.
-    pub short_hosts: HashMap<u16, HashMap<Box<str>, Names>>,
+    pub short_hosts: Lookup<u16, Lookup<Box<str>, Names>>,
     /// Labels of the pods that are enrolled, by address: some rules are for some clients only.
     pub clients: HashMap<IpAddr, Arc<BTreeMap<String, String>>>,
 }

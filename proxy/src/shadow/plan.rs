@@ -107,7 +107,7 @@ pub fn plan(
         };
         match endpoints {
             Ok(endpoints) => {
-                let (sink, queue, failure) = queue::channel(mirror.settings.buffer_bytes, limits.budget.clone(), body);
+                let (sink, queue, failure) = queue::channel(mirror.settings.buffer_bytes, &limits.budget, body);
                 sinks.push(sink);
                 shadows.push(Planned { ticket, endpoints, body: queue, failure });
             }

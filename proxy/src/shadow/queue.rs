@@ -39,7 +39,8 @@ enum State {
 struct Inner {
     chunks: VecDeque<Chunk>,
     trailers: Option<HeaderMap>,
-    account: Arc<Account>,
+    /// What it holds; `None` = there will be nothing.
+    account: Option<Arc<Account>>,
     /// Bytes handed to the shadow's connection.
     sent: u64,
     limit: usize,
@@ -82,12 +83,12 @@ pub struct Failure(Rc<RefCell<Inner>>);
 
 /// A queue that holds at most `limit` bytes that the connection has not written yet. `size` is what the head says of the body's length.
 #[must_use]
-pub fn channel(limit: usize, budget: Budget, size: &SizeHint) -> (Sink, QueueBody, Failure) {
+pub fn channel(limit: usize, budget: &Budget, size: &SizeHint) -> (Sink, QueueBody, Failure) {
     let inner = Rc::new(RefCell::new(Inner {
         chunks: VecDeque::new(),
         trailers: None,
         sent: 0,
-        account: Account::new(budget),
+        account: (size.exact() != Some(0)).then(|| Account::new(budget.clone())),
         limit,
         state: State::Open,
         remaining: size.exact(),
@@ -106,9 +107,11 @@ impl Sink {
         if inner.state != State::Open || chunk.is_empty() {
             return;
         }
-        if inner.account.unsent() + chunk.len() > inner.limit {
+        // More than none were promised: no codec gives it out.
+        let Some(account) = &inner.account else { return inner.fail(Outcome::ShedMemory) };
+        if account.unsent() + chunk.len() > inner.limit {
             inner.fail(Outcome::TooSlow);
-        } else if let Some(chunk) = inner.account.charge(chunk) {
+        } else if let Some(chunk) = account.charge(chunk) {
             inner.chunks.push_back(chunk);
             if let Some(waker) = inner.body_waker.take() {
                 waker.wake();
@@ -167,7 +170,8 @@ impl Failure {
     #[must_use]
     pub fn is_sent(&self) -> bool {
         let inner = self.0.borrow();
-        inner.state == State::Complete && inner.account.unsent() == 0 && inner.trailers.is_none()
+        let unsent = inner.account.as_ref().map_or(0, |account| account.unsent());
+        inner.state == State::Complete && unsent == 0 && inner.trailers.is_none()
     }
 }
 

@@ -1,13 +1,16 @@
 //! Idle HTTP/1 connections of one worker, by pod namespace and endpoint.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use http::Version;
 use tokio::{task::yield_now, time::Instant};
 
-use crate::net::{
-    Class,
-    addr::{EndpointAddr, NetnsCookie},
+use crate::{
+    net::{
+        Class,
+        addr::{EndpointAddr, NetnsCookie},
+    },
+    route::table::Lookup,
 };
 
 /// Who shares a connection: requests of one pod to one endpoint, in one class and over one protocol.
@@ -74,7 +77,7 @@ impl MaxIdle {
     /// what a request on it does, and leaves its port in TIME_WAIT), and a bound where many rules are mirrored.
     pub const FEW: Self = Self { each: 128, total: 512 };
 
-    fn allows<C>(self, pool: &HashMap<Key, Vec<Idle<C>>>, key: Key) -> bool {
+    fn allows<C>(self, pool: &Lookup<Key, Vec<Idle<C>>>, key: Key) -> bool {
         // Adding up costs at most as many steps as the total; who has no limit does not pay.
         pool.get(&key).map_or(0, Vec::len) < self.each
             && (self.total == usize::MAX || pool.values().map(Vec::len).sum::<usize>() < self.total)
@@ -84,7 +87,7 @@ impl MaxIdle {
 /// The pool. Not shared between threads; no lock.
 #[derive(Debug)]
 pub struct Pool<C> {
-    idle: RefCell<HashMap<Key, Vec<Idle<C>>>>,
+    idle: RefCell<Lookup<Key, Vec<Idle<C>>>>,
     timeout: Duration,
     max: MaxIdle,
 }

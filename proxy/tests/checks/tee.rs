@@ -102,7 +102,7 @@ fn poll<B: Body + Unpin>(body: &mut Option<B>, got: &mut Vec<u8>, ended: &mut Op
 pub(crate) fn check(steps: &[Step], limit: usize, node: usize) {
     let budget = Budget::new(node, Gauge::default());
     let client = Client::default();
-    let (sink, shadow, failure): (_, QueueBody, Failure) = queue::channel(limit, budget.clone(), &SizeHint::new());
+    let (sink, shadow, failure): (_, QueueBody, Failure) = queue::channel(limit, &budget, &SizeHint::new());
     let (primary, _progress) = RequestBody::new(client.clone(), vec![sink], None, None);
     let (mut primary, mut shadow, mut failure) = (Some(primary), Some(shadow), Some(failure));
     let (mut sent, mut next, mut over) = (Vec::new(), 0_u8, false);

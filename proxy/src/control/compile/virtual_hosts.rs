@@ -1,7 +1,7 @@
 //! Puts the rules of each Service port under the names and addresses by which clients reach it.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeSet, hash_map::Entry},
     net::SocketAddr,
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use crate::{
         model::{Service, ServicePort, VirtualService},
         plan::{CapturePlan, CapturedPort},
     },
-    route::{PortProtocol, Table, VirtualHost},
+    route::{PortProtocol, Table, VirtualHost, table::Names},
 };
 
 /// The ports of a ruled Service that carry HTTP, or may.
@@ -122,7 +122,7 @@ impl<'c> VirtualHosts<'c> {
 }
 
 fn insert(
-    names: &mut HashMap<Box<str>, Arc<VirtualHost>>,
+    names: &mut Names,
     name: &str,
     host: &Arc<VirtualHost>,
     port: u16,

@@ -1,6 +1,6 @@
 //! The HTTP/1 codec on one captured connection, until it ends or drains.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use http::Request;
 use hyper::{server::conn::http1, service::service_fn};
@@ -13,6 +13,7 @@ use crate::{
         limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     },
     net::{client_stream::ClientStream, prefixed::Prefixed},
+    seldom::Seldom,
     worker::Connection,
 };
 
@@ -39,12 +40,17 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
         .serve_connection(TokioIo::new(io), service)
         .with_upgrades();
     tokio::pin!(serving);
+    // These wait for as long as the connection lives: no request pays for a look at them.
+    let mut draining = pin!(drain.cancelled());
+    let mut broken = pin!(client.broken());
+    let mut draining = Seldom::new(draining.as_mut());
+    let broken = Seldom::new(broken.as_mut());
     let finish = async {
         tokio::select! {
             // The codec first: before it has seen the bytes that `detect` read, it would take the connection for an idle one and close it.
             biased;
             result = &mut serving => return result,
-            () = drain.cancelled() => {}
+            () = &mut draining => {}
         }
         serving.as_mut().graceful_shutdown();
         serving.await
@@ -53,6 +59,6 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
         biased;
         result = finish => result,
         // While it waits for an endpoint the codec does not look at the client; without this an exchange would outlive its client.
-        () = client.broken() => Ok(()),
+        () = broken => Ok(()),
     }
 }

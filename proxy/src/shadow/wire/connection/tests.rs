@@ -29,7 +29,7 @@ async fn pair() -> (Wire, TcpStream) {
 fn exchange(primary: &str) -> (Exchange, Sink, Failure) {
     let head = Head::of_shadow(primary.as_bytes(), &ShadowSettings::default()).unwrap();
     let budget = Budget::new(1 << 20, Gauge::default());
-    let (sink, body, failure) = queue::channel(1 << 20, budget, &SizeHint::new());
+    let (sink, body, failure) = queue::channel(1 << 20, &budget, &SizeHint::new());
     (Exchange::new(head, body, 1000), sink, failure)
 }
 
