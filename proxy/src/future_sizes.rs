@@ -31,14 +31,14 @@ fn of3<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
 #[test]
 fn tasks_stay_as_small_as_they_are() {
     let sizes = [
-        ("a connection, from its first byte to its end", of1(accept::handle), 1),
-        ("… its HTTP/1 codec", of2(http1::serve), 1),
-        ("… its HTTP/2 codec", of2(http2::serve), 1),
-        ("a stream of HTTP/2", of3(http2::stream), 1),
-        ("a request with its primary", of2(exchange::exchange), 1),
-        ("a shadow over HTTP/1", of3(send::perform_http1), 1),
-        ("a shadow over HTTP/2", of3(send::perform_http2), 1),
-        ("an opaque connection", of3(opaque::splice), 1),
+        ("a connection, from its first byte to its end", of1(accept::handle), 3_200),
+        ("… its HTTP/1 codec", of2(http1::serve), 1_280),
+        ("… its HTTP/2 codec", of2(http2::serve), 2_816),
+        ("a stream of HTTP/2", of3(http2::stream), 8_000),
+        ("a request with its primary", of2(exchange::exchange), 7_000),
+        ("a shadow over HTTP/1", of3(send::perform_http1), 2_240),
+        ("a shadow over HTTP/2", of3(send::perform_http2), 4_480),
+        ("an opaque connection", of3(opaque::splice), 512),
     ];
     let mut too_large = Vec::new();
     for (what, bytes, bound) in sizes {

@@ -6,13 +6,11 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
 };
-
-use futures_util::task::AtomicWaker;
 
 /// A future with a waker of its own.
 #[derive(Debug)]
@@ -27,7 +25,8 @@ pub(crate) struct Seldom<'a, F> {
 #[derive(Debug)]
 struct Bell {
     rung: AtomicBool,
-    task: AtomicWaker,
+    /// Only another task is a reason to change it, and ringing leaves it: a wake cannot be lost between the two.
+    task: Mutex<Option<Waker>>,
 }
 
 impl Wake for Bell {
@@ -37,7 +36,9 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
     }
 }
 
@@ -45,7 +46,7 @@ impl<'a, F: Future> Seldom<'a, F> {
     /// Of a future that stays where it is.
     #[must_use]
     pub(crate) fn new(future: Pin<&'a mut F>) -> Self {
-        let bell = Arc::new(Bell { rung: AtomicBool::new(true), task: AtomicWaker::new() });
+        let bell = Arc::new(Bell { rung: AtomicBool::new(true), task: Mutex::default() });
         Self { future, own: Arc::clone(&bell).into(), bell, task: None }
     }
 }
@@ -55,15 +56,16 @@ impl<F: Future> Future for Seldom<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        // Before the look at the bell: who rings after it wakes the task. (The bell gives its waker away with each ring.)
-        let rung = this.bell.rung.load(Ordering::Acquire);
-        if rung || !this.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            this.bell.task.register(cx.waker());
-            this.task = Some(cx.waker().clone());
+        // Before the look at the bell: who rings after that wakes this task.
+        if !this.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            let task = this.task.insert(cx.waker().clone());
+            *this.bell.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
         }
-        if !this.bell.rung.swap(false, Ordering::AcqRel) {
+        if !this.bell.rung.load(Ordering::Acquire) {
             return Poll::Pending;
         }
+        // Before the poll: what rings during it is heard at the next.
+        this.bell.rung.swap(false, Ordering::AcqRel);
         this.future.as_mut().poll(&mut Context::from_waker(&this.own))
     }
 }

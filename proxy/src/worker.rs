@@ -78,7 +78,6 @@ pub struct Counters {
 }
 
 /// A worker's hold on the table; requests take theirs on this one, not on the table, whose count all workers share.
-#[expect(clippy::redundant_allocation, reason = "two counts are the point")]
 pub type Held = Rc<Arc<Table>>;
 
 /// Bytes of answers to shadows that are read at once.

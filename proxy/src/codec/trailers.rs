@@ -144,7 +144,9 @@ impl<IO: AsyncWrite + Unpin> WithTrailers<IO> {
     fn poll_all_but_last(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // Something follows: what was held looked like a last chunk and was none.
         ready!(self.poll_held(cx))?;
-        match buf.strip_suffix(LAST_CHUNK) {
+        // It stands behind the end of a line, or alone: a head may end in these bytes too, in the value of a field.
+        let before = buf.strip_suffix(LAST_CHUNK).filter(|before| before.is_empty() || before.ends_with(b"\n"));
+        match before {
             Some([]) => {
                 self.held = Bytes::from_static(LAST_CHUNK);
                 Poll::Ready(Ok(LAST_CHUNK.len()))

@@ -1,6 +1,6 @@
 //! One request: choose, send the primary, let the shadows start, answer. The only place that knows both the primary and its shadows.
 
-use std::{mem, rc::Rc, sync::Arc, time::Duration};
+use std::{mem, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use http_body::Body as _;
@@ -56,7 +56,7 @@ pub async fn exchange(
     let found = headers::check_coding(&head.headers).and_then(|()| find(&table, &connection, &head));
     let answer = match found {
         Ok(Some(host)) => ruled(&connection, &table, host, head, body, &mut line).await,
-        Ok(None) => onward(&connection, head, body, &mut line).await,
+        Ok(None) => Box::pin(onward(&connection, head, body, &mut line)).await,
         Err(fault) => Err(fault),
     };
     let mut response = match answer {
@@ -221,13 +221,13 @@ async fn forward(
     let mut deadline = timeout.map(|limit| Deadline::new(limit, Rc::clone(&progress)));
     let request = Request::from_parts(head, body);
     let primary = Primary { connection, endpoints, further_tries, body: progress, replay, tunnel, caller };
-    let sending = primary.send(request, waiting.as_ref().map(|Waiting(shadows)| shadows));
+    let mut sending = pin!(primary.send(request, waiting.as_ref().map(|Waiting(shadows)| shadows)));
     let sent = match &mut deadline {
         None => sending.await,
         // What has been launched lives on: a shadow has a timeout of its own.
         Some(deadline) => tokio::select! {
             biased;
-            sent = sending => sent,
+            sent = &mut sending => sent,
             () = deadline => Err(Unsent { fault: Fault::upstream(Kind::AnswerTimeout), body: None }),
         },
     };

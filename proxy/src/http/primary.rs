@@ -102,7 +102,8 @@ impl Primary<'_> {
                 Err(fault) => {
                     drop(in_flight);
                     // Whoever refuses now may listen in a moment; what took its time would take it again.
-                    let Some(next) = tries.next(worker, endpoint, fault.kind == Kind::ConnectFailed).await else {
+                    let Some(next) = Box::pin(tries.next(worker, endpoint, fault.kind == Kind::ConnectFailed)).await
+                    else {
                         return Err(Unsent { fault, body: Some(request.into_body()) });
                     };
                     endpoint = next;
@@ -148,7 +149,7 @@ impl Primary<'_> {
                             worker.primaries.give_back(self.connection.drain.is_cancelled(), key, connection);
                         }
                         drop((response, in_flight));
-                        endpoint = tries.next(worker, endpoint, true).await.unwrap_or(endpoint);
+                        endpoint = Box::pin(tries.next(worker, endpoint, true)).await.unwrap_or(endpoint);
                         request = copy.into_request(RequestBody::again(pieces));
                         continue;
                     }
@@ -178,7 +179,7 @@ impl Primary<'_> {
                             let unprocessed = if whole { Some(unprocessed) } else { rewound(unprocessed) };
                             drop((connection, in_flight));
                             let request = unprocessed.ok_or(fault)?;
-                            endpoint = tries.next(worker, endpoint, true).await.ok_or(fault)?;
+                            endpoint = Box::pin(tries.next(worker, endpoint, true)).await.ok_or(fault)?;
                             request
                         }
                         (Some(unprocessed), _) => unprocessed,

@@ -18,8 +18,6 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{join, sink};
 
-use crate::codec::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
-
 /// Reads the head again, with the letter case of its fields, which nobody but the codec can tell the codec. `None` = it is none.
 #[must_use]
 pub fn head(written: &[u8]) -> Option<Parts> {
@@ -29,8 +27,9 @@ pub fn head(written: &[u8]) -> Option<Parts> {
         ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
     });
     let mut codec = http1::Builder::new();
-    // What we wrote may be a little more than what we take.
-    codec.preserve_header_case(true).max_headers(MAX_HEADERS + 8).max_header_size(2 * MAX_HEADER_BYTES);
+    // Rules may have made it longer than what we take from clients.
+    let lines = written.iter().filter(|byte| **byte == b'\n').count();
+    codec.preserve_header_case(true).max_headers(lines).max_header_size(written.len());
     let reading = pin!(codec.serve_connection(TokioIo::new(join(written, sink())), service));
     // All of it is there: one look is enough, and its answer goes nowhere.
     let _ = reading.poll(&mut Context::from_waker(Waker::noop()));

@@ -58,6 +58,9 @@ impl Connections {
     /// # Errors
     /// As [`Dialer::open`], or if every connection ends at once.
     pub async fn stream(&self, pod: &Arc<EnrolledPod>, key: Key) -> Result<http2::Stream<Chunk>, Fault> {
+        if let Some(stream) = self.http2.place(key) {
+            return Ok(stream);
+        }
         self.may_try(key)?;
         self.tried(key, self.http2.take(pod, key).await)
     }

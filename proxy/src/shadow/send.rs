@@ -59,9 +59,13 @@ pub fn over_http2(origin: &Rc<Origin>, planned: Planned, head: Parts) {
 pub(crate) async fn perform_http1(origin: Rc<Origin>, planned: Planned, primary: Rc<[u8]>) {
     let Planned { mut ticket, endpoints, body, mut failure } = planned;
     let mirror = Arc::clone(ticket.mirror());
-    let (Some(endpoint), Some(head)) = (choose(&origin, &endpoints), Head::of_shadow(&primary, &mirror.settings))
-    else {
+    let Some(endpoint) = choose(&origin, &endpoints) else {
         ticket.end(Ended::Without(Outcome::NoEndpoint));
+        return;
+    };
+    let Some(head) = Head::of_shadow(&primary, &mirror.settings) else {
+        tracing::warn!(pod = %origin.pod.name, "what was written to v1 is no head: no shadow is made of it");
+        ticket.end(Ended::Without(Outcome::NotMirrorable));
         return;
     };
     drop(primary);

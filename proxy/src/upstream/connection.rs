@@ -72,7 +72,7 @@ where
     ) -> Result<Response<Incoming>, Unanswered<B>> {
         match self {
             Self::Http1(ready) => ready.send(request).await,
-            Self::Http2(stream) => stream.send(request, caller).await,
+            Self::Http2(stream) => Box::pin(stream.send(request, caller)).await,
         }
     }
 }
@@ -106,9 +106,10 @@ where
         match key.protocol {
             Protocol::Http1 => match self.http1.take(key).await {
                 Some(ready) => Ok(Connection::Http1(ready)),
-                None => self.fresh(pod, key, false).await,
+                // Boxed what is rare or costs more anyway: a request's future is allocated, moved and cleared with every request.
+                None => Box::pin(self.fresh(pod, key, false)).await,
             },
-            Protocol::Http2 => self.http2.take(pod, key).await.map(Connection::Http2),
+            Protocol::Http2 => Box::pin(self.http2.take(pod, key)).await.map(Connection::Http2),
         }
     }
 
@@ -118,7 +119,7 @@ where
     /// As [`Dialer::open`].
     pub async fn take_for_tunnel(&self, pod: &Arc<EnrolledPod>, key: Key) -> Result<Connection<B>, Fault> {
         match key.protocol {
-            Protocol::Http1 => self.fresh(pod, key, true).await,
+            Protocol::Http1 => Box::pin(self.fresh(pod, key, true)).await,
             Protocol::Http2 => self.take(pod, key).await,
         }
     }

@@ -86,7 +86,9 @@ impl<D: Buf + 'static> Streams<D> {
         }
     }
 
-    fn place(&self, key: Key) -> Option<Stream<D>> {
+    /// A stream of a connection that is there, if one has a place.
+    #[must_use]
+    pub fn place(&self, key: Key) -> Option<Stream<D>> {
         let open = self.open.borrow();
         open.get(&key)?.iter().find_map(Http2::place).map(Stream::new)
     }

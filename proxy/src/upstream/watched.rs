@@ -55,15 +55,15 @@ impl WriteWatch {
         self.0.interims.replace(interims);
     }
 
-    /// Call before a request is handed to an HTTP/1 connection: the `witness` hears of its head, once. If it is to be kept, [`WriteWatch::head`] has it
-    /// until the next request.
+    /// Call before a request is handed to an HTTP/1 connection: the `witness` hears of its head, once it has gone out. If it is to be kept,
+    /// [`WriteWatch::head`] has it from the first attempt to write it until the next request.
     pub fn attend(&self, witness: Option<Rc<dyn Witness>>, keep: bool) {
         self.0.witness.replace(witness);
         self.0.keeps.set(keep);
         self.0.head.borrow_mut().clear();
     }
 
-    /// The head that was written last, if it was to be kept.
+    /// The head that was to be written last, if it was to be kept.
     #[must_use]
     pub fn head(&self) -> Vec<u8> {
         self.0.head.take()
@@ -106,11 +106,15 @@ impl WriteWatch {
         self.0.abandon.notified().await;
     }
 
-    /// Part of `bytes`, which is the first of what was to be written.
-    fn wrote(&self, bytes: &[u8]) {
+    /// `bytes` are the first of what is to be written. Kept before anybody knows whether they can be: a connection that was closed already takes none.
+    fn tries(&self, bytes: &[u8]) {
         if self.0.keeps.replace(false) {
             self.0.head.borrow_mut().extend_from_slice(bytes);
         }
+    }
+
+    /// Part of `bytes`, which is the first of what was to be written.
+    fn wrote(&self, bytes: &[u8]) {
         if let Some(witness) = self.0.witness.take() {
             witness.saw(bytes);
         }
@@ -171,6 +175,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.watch.tries(buf);
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(buf, result)
     }
@@ -180,8 +185,10 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = bufs.first().map_or(&[][..], |first| first);
+        self.watch.tries(first);
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note(bufs.first().map_or(&[], |first| first), result)
+        self.note(first, result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -22,13 +22,18 @@ use super::{
 };
 use crate::upstream::pool::Reusable;
 
+/// Reads of an answer in one turn.
+const READS: usize = 8;
+
 /// A connection.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
     reused: bool,
-    /// Nothing is under way on it.
+    /// Nothing is under way on it: it ends in peace.
     quiet: bool,
+    /// And it may carry another request.
+    reusable: bool,
     /// It takes no more of the request. What the endpoint has said before may still be read.
     deaf: bool,
 }
@@ -56,7 +61,7 @@ impl Exchange {
     /// Not begun; not more than `bound` bytes of the answer's body are read.
     #[must_use]
     pub fn new(head: Head, body: QueueBody, bound: u64) -> Self {
-        let reader = Reader::new(head.is_head, bound);
+        let reader = Reader::new(head.is_head, head.is_current, bound);
         Self { outgoing: Outgoing::new(head, body), reader, answer: Answer::default() }
     }
 
@@ -70,19 +75,13 @@ impl Wire {
     /// Over a connection that has just been made.
     #[must_use]
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, reused: false, quiet: true, deaf: false }
-    }
-
-    /// Whether it may carry another request.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        self.quiet
+        Self { stream, reused: false, quiet: true, reusable: false, deaf: false }
     }
 
     /// Sends the request and reads the answer, both at once. `room` is where is read; nothing stays in it.
     pub fn poll(&mut self, exchange: &mut Exchange, room: &mut [u8], cx: &mut Context<'_>) -> Poll<Done> {
         let Exchange { outgoing, reader, answer } = exchange;
-        self.quiet = false;
+        (self.quiet, self.reusable) = (false, false);
         if !self.deaf
             && let Poll::Ready(Err(error)) = outgoing.poll(&mut self.stream, cx)
         {
@@ -92,24 +91,30 @@ impl Wire {
             tracing::debug!(%error, "v2 takes no more of a shadow");
             self.deaf = true;
         }
-        loop {
+        for _ in 0..READS {
             let mut read = ReadBuf::new(room);
             if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)).is_err() {
                 return Poll::Ready(Done::Broken);
             }
             let reply = match read.filled() {
+                // What broke the one direction may have cut the other.
+                [] if self.deaf => Reply::Broken,
                 [] => reader.end(),
                 bytes => reader.feed(bytes, answer),
             };
             match reply {
                 Reply::Partial => {}
-                Reply::Whole { status, reusable } => {
-                    self.quiet = reusable && outgoing.is_done() && !self.deaf;
+                Reply::Whole { status, finished, reusable } => {
+                    self.quiet = finished && outgoing.is_done() && !self.deaf;
+                    self.reusable = self.quiet && reusable;
                     return Poll::Ready(Done::Answered(status));
                 }
                 Reply::Broken => return Poll::Ready(Done::Broken),
             }
         }
+        // Others are waiting.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -125,7 +130,7 @@ impl Reusable for Wire {
     }
 
     fn is_done(&self) -> bool {
-        self.quiet
+        self.reusable
     }
 
     fn reuse(&mut self) {

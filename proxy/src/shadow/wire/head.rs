@@ -9,14 +9,13 @@ use http::{HeaderName, Uri, header::HOST, uri::PathAndQuery};
 use httparse::Status;
 
 use crate::{
-    codec::limits::MAX_HEADERS,
     observe::access_log::Requested,
     route::{HeaderOps, ShadowSettings},
     shadow::{MARKER, host},
 };
 
-/// What the codec may add to the most that a client may send (framing, Host).
-const MOST_FIELDS: usize = MAX_HEADERS + 8;
+/// Fields that need no allocation to be looked at.
+const FEW_FIELDS: usize = 64;
 
 /// How the end of the request's body is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +46,14 @@ impl Head {
     /// Of a primary's head; what follows it in `written` is not looked at. `None` = it is none, which no codec writes.
     #[must_use]
     pub fn of_shadow(written: &[u8], settings: &ShadowSettings) -> Option<Self> {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let (mut few, mut many) = places(written);
+        let fields = if many.is_empty() { &mut few[..] } else { &mut many[..] };
         let mut primary = httparse::Request::new(&mut []);
-        let Ok(Status::Complete(length)) = primary.parse_with_uninit_headers(written, &mut fields) else { return None };
+        let Ok(Status::Complete(length)) = primary.parse_with_uninit_headers(written, fields) else { return None };
         let (method, target) = (primary.method?, Target::of(primary.path?));
         let said = primary.headers.iter().find(|field| is(field.name.as_bytes(), &HOST)).map(|field| field.value);
         // Not everything in a Host is text; what is not stays as it is.
-        let authority = target.authority.or(said.map(|host| std::str::from_utf8(host).unwrap_or_default()));
+        let authority = target.authority.or_else(|| std::str::from_utf8(said?).ok());
         let host = authority.map(|authority| host::with_suffix(authority, &settings.host_suffix));
         let host = host.as_deref().map(str::as_bytes);
 
@@ -101,14 +101,24 @@ impl Head {
     /// What the access log says of it: the request, and whom it is for.
     #[must_use]
     pub fn said(&self) -> Option<(Requested, String)> {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let (mut few, mut many) = places(&self.bytes);
+        let fields = if many.is_empty() { &mut few[..] } else { &mut many[..] };
         let mut head = httparse::Request::new(&mut []);
-        head.parse_with_uninit_headers(&self.bytes, &mut fields).ok()?;
+        head.parse_with_uninit_headers(&self.bytes, fields).ok()?;
         let host = head.headers.iter().find(|field| is(field.name.as_bytes(), &HOST));
         let host = host.map(|field| String::from_utf8_lossy(field.value).into_owned()).unwrap_or_default();
         let version = if self.is_current { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
         Some((Requested::new(head.method?, head.path?, version), host))
     }
+}
+
+type Places<'a> = [MaybeUninit<httparse::Header<'a>>; FEW_FIELDS];
+
+/// Room for the fields of a head: in the first, or, if they may be more, in the second. A rule may have added as many as it likes.
+fn places<'a>(head: &[u8]) -> (Places<'a>, Vec<MaybeUninit<httparse::Header<'a>>>) {
+    let lines = head.iter().filter(|byte| **byte == b'\n').count();
+    let many = if lines > FEW_FIELDS { lines } else { 0 };
+    ([const { MaybeUninit::uninit() }; FEW_FIELDS], (0..many).map(|_| MaybeUninit::uninit()).collect())
 }
 
 fn is(name: &[u8], wanted: &HeaderName) -> bool {
@@ -194,6 +204,14 @@ mod tests {
         assert_eq!(of("http://a:1/", ""), shadow("/", "host"));
         let asterisk = plain("OPTIONS * HTTP/1.0\r\n\r\n");
         assert_eq!(asterisk, "OPTIONS * HTTP/1.0\r\nx-understudy-shadow: true\r\n\r\n", "names nobody");
+    }
+
+    /// Fails if a rule's header operations can make a head that has no shadow.
+    #[test]
+    fn a_head_may_have_more_fields_than_a_client_may_send() {
+        let primary = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(2000));
+        let head = Head::of_shadow(primary.as_bytes(), &ShadowSettings::default()).unwrap();
+        assert!(head.said().is_some() && head.bytes.len() > primary.len());
     }
 
     #[test]

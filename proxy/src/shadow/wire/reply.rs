@@ -24,11 +24,21 @@ pub(super) enum Reply {
     Whole {
         /// The answer's status.
         status: u16,
-        /// Nothing of it is left on the connection, which stays open.
+        /// Nothing of it is left on the connection, and nothing else.
+        finished: bool,
+        /// And the connection stays open.
         reusable: bool,
     },
     /// It broke off, or makes no sense.
     Broken,
+}
+
+/// Bytes before those of a read that may belong to the end of a head.
+const END_OF_HEAD: usize = 3;
+
+/// Whether a head may end in these bytes.
+fn may_end(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// What is at the beginning of an answer.
@@ -48,9 +58,10 @@ pub(super) struct Reader {
     /// What has come of a head that is not whole.
     held: Vec<u8>,
     status: u16,
-    /// The endpoint leaves the connection open.
+    /// Both sides leave the connection open.
     stays: bool,
     is_head: bool,
+    is_current: bool,
     bound: u64,
 }
 
@@ -64,9 +75,9 @@ enum Part {
 }
 
 impl Reader {
-    /// Of the answer to a request, of HEAD for instance, whose body is not read further than to `bound`.
-    pub(super) fn new(is_head: bool, bound: u64) -> Self {
-        Self { part: Part::Head, held: Vec::new(), status: 0, stays: false, is_head, bound }
+    /// Of the answer to a request, of HEAD or of HTTP/1.1 for instance, whose body is not read further than to `bound`.
+    pub(super) fn new(is_head: bool, is_current: bool, bound: u64) -> Self {
+        Self { part: Part::Head, held: Vec::new(), status: 0, stays: false, is_head, is_current, bound }
     }
 
     /// Reads on. What is counted of the body goes to `answer`.
@@ -75,10 +86,16 @@ impl Reader {
             return self.body(bytes, answer);
         }
         let mut held = mem::take(&mut self.held);
+        let new = held.len().saturating_sub(END_OF_HEAD);
         let bytes = if held.is_empty() {
             bytes
         } else {
             held.extend_from_slice(bytes);
+            // A head that dribbles is not read from its beginning for each byte.
+            if held.len() <= MAX_HEADER_BYTES && !may_end(&held[new..]) {
+                self.held = held;
+                return Reply::Partial;
+            }
             &held
         };
         match self.head(bytes) {
@@ -94,13 +111,14 @@ impl Reader {
     /// The connection has ended.
     pub(super) fn end(&self) -> Reply {
         match self.part {
-            Part::Rest => self.whole(false),
+            Part::Rest => Reply::Whole { status: self.status, finished: true, reusable: false },
             _ => Reply::Broken,
         }
     }
 
-    fn whole(&self, reusable: bool) -> Reply {
-        Reply::Whole { status: self.status, reusable: reusable && self.stays }
+    fn whole(&self, finished: bool) -> Reply {
+        let finished = finished && self.status != StatusCode::SWITCHING_PROTOCOLS;
+        Reply::Whole { status: self.status, finished, reusable: finished && self.stays }
     }
 
     /// Reads heads, up to that of the final answer.
@@ -134,7 +152,7 @@ impl Reader {
         };
         let has_none = self.is_head || matches!(self.status, 101 | 204 | 304);
         let closes = values("connection").any(|token| token.eq_ignore_ascii_case(b"close"));
-        self.stays = is_current && !closes && self.status != StatusCode::SWITCHING_PROTOCOLS;
+        self.stays = self.is_current && is_current && !closes;
         self.part = match values("transfer-encoding").next_back() {
             _ if has_none => Part::Length(0),
             Some(coding) if is_current && coding.eq_ignore_ascii_case(b"chunked") => {

@@ -105,6 +105,19 @@ async fn a_quiet_connection_ends_in_peace_and_is_seen_to_be_closed() {
     drop(wire);
     assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "no reset");
 
+    let (mut wire, mut far) = pair().await;
+    let (mut get, sink, _failure) = exchange(GET);
+    sink.complete();
+    let last = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nok";
+    let close = async {
+        answer(&mut far, SENT, last).await;
+        far.shutdown().await.unwrap();
+    };
+    assert_eq!(tokio::join!(run(&mut wire, &mut get), close).0, Done::Answered(200));
+    assert!(!wire.is_done());
+    drop(wire);
+    assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "no reset");
+
     for last_words in ["", "HTTP/1.1 408 Request Timeout\r\n\r\n"] {
         let (wire, mut far) = pair().await;
         assert!(!wire.is_closed());

@@ -4,7 +4,7 @@ const BOUND: u64 = 100;
 
 /// How an answer ends that comes in these pieces, and how much data was in it. Behind the last piece the connection ends.
 fn read(is_head: bool, pieces: &[&[u8]]) -> (Reply, Answer) {
-    let (mut reader, mut answer) = (Reader::new(is_head, BOUND), Answer::default());
+    let (mut reader, mut answer) = (Reader::new(is_head, true, BOUND), Answer::default());
     for piece in pieces {
         match reader.feed(piece, &mut answer) {
             Reply::Partial => {}
@@ -14,8 +14,14 @@ fn read(is_head: bool, pieces: &[&[u8]]) -> (Reply, Answer) {
     (reader.end(), answer)
 }
 
+/// An answer that leaves nothing behind.
 fn whole(status: u16, reusable: bool, bytes: u64) -> (Reply, Answer) {
-    (Reply::Whole { status, reusable }, Answer { bytes, cut: false })
+    (Reply::Whole { status, finished: true, reusable }, Answer { bytes, cut: false })
+}
+
+/// An answer behind which something may come.
+fn unfinished(status: u16, answer: Answer) -> (Reply, Answer) {
+    (Reply::Whole { status, finished: false, reusable: false }, answer)
 }
 
 /// Fails if an answer ends too early, too late or differently where a read happens to end.
@@ -34,7 +40,7 @@ fn an_answer_ends_where_its_framing_says_however_it_is_cut() {
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 E\r\nlink: x\r\n\r\nHTTP/1.1 500 \r\ncontent-length:0\r\n\r\n",
             whole(500, true, 0),
         ),
-        ("HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n", whole(101, false, 0)),
+        ("HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n", unfinished(101, Answer::default())),
         ("HTTP/1.1 200 OK\r\nConnection: keep-alive, Close\r\ncontent-length: 1\r\n\r\nx", whole(200, false, 1)),
         ("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx", whole(200, false, 1)),
         // Two ends: the coding counts, and the connection is not trusted with another.
@@ -73,7 +79,7 @@ fn an_answer_to_head_has_no_body() {
 fn what_follows_an_answer_is_not_the_next_one() {
     for answer in ["content-length: 1\r\n\r\nx", "transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"] {
         let more = format!("HTTP/1.1 200 OK\r\n{answer}HTTP/1.1 200 OK\r\n\r\n");
-        assert_eq!(read(false, &[more.as_bytes()]), whole(200, false, 1), "{answer}");
+        assert_eq!(read(false, &[more.as_bytes()]), unfinished(200, Answer { bytes: 1, cut: false }), "{answer}");
     }
 }
 
@@ -103,8 +109,16 @@ fn a_long_answer_is_cut_and_an_answer_all_the_same() {
     for head in ["content-length: 1000000\r\n\r\n", "transfer-encoding: chunked\r\n\r\nFFFF\r\n", "\r\n"] {
         let answer = format!("HTTP/1.1 200 OK\r\n{head}{body}");
         let cut = Answer { bytes: BOUND + 1, cut: true };
-        assert_eq!(read(false, &[answer.as_bytes()]), (Reply::Whole { status: 200, reusable: false }, cut), "{head:?}");
+        assert_eq!(read(false, &[answer.as_bytes()]), unfinished(200, cut), "{head:?}");
     }
     let just = format!("HTTP/1.1 200 OK\r\ncontent-length: {BOUND}\r\n\r\n{}", &body[1..]);
     assert_eq!(read(false, &[just.as_bytes()]), whole(200, true, BOUND));
+}
+
+/// Fails if a connection is kept whose request asked for its end.
+#[test]
+fn a_request_of_http_1_0_ends_its_connection() {
+    let (mut reader, mut answer) = (Reader::new(false, false, BOUND), Answer::default());
+    let reply = reader.feed(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", &mut answer);
+    assert_eq!((reply, answer), whole(200, false, 0));
 }
