@@ -1,6 +1,8 @@
 //! `build-ebpf`: the kernel side as `target/ebpf/understudy.bpf.o`, which the proxy's build script embeds. For another architecture than
 //! this machine's it is `understudy-ARCH.bpf.o` beside it, which `image` hands to the build script.
 
+mod debug_info;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -36,7 +38,7 @@ pub(crate) fn build_for(arch: &str) -> Result<PathBuf> {
         let object = integration::paths::object().with_file_name(format!("understudy-{arch}.bpf.o"));
         (cargo::target().join(format!("ebpf-build-{arch}")), object)
     };
-    // `--btf` keeps the type information that maps and CO-RE relocations are loaded by; it is made from full debug info.
+    // `--btf` keeps the type information that maps are loaded by; it is made from full debug info, which then goes.
     let flags =
         [format!("--cfg=bpf_target_arch=\"{arch}\""), "-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
     let mut paths = vec![setup::tools_bin()];
@@ -55,6 +57,7 @@ pub(crate) fn build_for(arch: &str) -> Result<PathBuf> {
 
 fn replace(built: &Path, object: &Path) -> Result<()> {
     let new = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    let new = debug_info::remove(&new).with_context(|| format!("cannot strip {}", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(());
     }

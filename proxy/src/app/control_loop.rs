@@ -22,6 +22,7 @@ use crate::{
         source::Source,
     },
     enrol::{Early, Enrolment},
+    net::give_back_free_memory,
     observe::metrics::Metrics,
     report::{self, Verdicts},
 };
@@ -229,6 +230,8 @@ impl ControlLoop {
     /// Says that the configuration is carried out.
     fn is_in_force(&self) {
         let generation = self.applied.table.generation;
+        // Reading a large configuration, and at the start the kernel's types, took many times what is left of it.
+        give_back_free_memory();
         self.configuration.met();
         self.pods.met();
         self.metrics.generation.set(generation as i64);

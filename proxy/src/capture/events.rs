@@ -31,9 +31,11 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    pub(super) fn new(decisions: RingBuf<MapData>, object: &mut Ebpf) -> Self {
+    /// `is_logging`: the kernel side's own log is on; its buffer is mapped only then.
+    pub(super) fn new(decisions: RingBuf<MapData>, object: &mut Ebpf, is_logging: bool) -> Self {
         // Without its map there is no debug log, which hurts nobody.
-        Self { decisions, log: EbpfLogger::init_with_logger(object, ToTracing).ok() }
+        let log = if is_logging { EbpfLogger::init_with_logger(object, ToTracing).ok() } else { None };
+        Self { decisions, log }
     }
 
     /// Writes to the log until the token is cancelled. A task of the control runtime.

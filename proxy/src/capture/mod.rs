@@ -215,7 +215,7 @@ impl Capture {
         let root = CgroupRoot::find(options.cgroup.as_deref(), &options.proc)?;
         let mut object = load::load(options)?;
         let maps = maps::Maps::take(&mut object)?;
-        let events = Events::new(maps.events, &mut object);
+        let events = Events::new(maps.events, &mut object, options.log_level > 0);
         let links = attach::Attached::all(&mut object, &root)?;
         let config = CaptureConfig {
             stale_ns: u64::try_from(options.stale_after.as_nanos()).unwrap_or(u64::MAX),

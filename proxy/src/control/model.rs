@@ -6,14 +6,12 @@
 mod rule;
 mod shadow_policy;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 pub use self::rule::{Edits, HttpRule, OwnAnswer, RuleAction, RuleMatch};
 pub use self::shadow_policy::{PolicyTarget, ShadowPolicy};
 use super::diagnostic::Location;
-
-/// `metadata.labels`, or a selector.
-pub type Labels = BTreeMap<String, String>;
+use crate::route::Labels;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,7 +74,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// An object of any kind.
+/// An object of any kind. Services are many where a cluster is large, and each takes as much room as the largest variant: what is larger has a box.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// Says whether its pods are enrolled.
@@ -84,7 +82,7 @@ pub enum Object {
     /// Addresses and ports that clients use.
     Service(Service),
     /// A client to enrol, or an endpoint.
-    Pod(Pod),
+    Pod(Box<Pod>),
     /// Endpoints of a Service.
     EndpointSlice(EndpointSlice),
     /// Rules.
@@ -92,7 +90,7 @@ pub enum Object {
     /// Subsets.
     DestinationRule(DestinationRule),
     /// How shadows behave.
-    ShadowPolicy(ShadowPolicy),
+    ShadowPolicy(Box<ShadowPolicy>),
 }
 
 /// The label `understudy.dev/capture`.
@@ -132,15 +130,15 @@ pub struct Service {
     /// Where its manifest begins.
     pub location: Location,
     /// `spec.clusterIPs`, or `spec.clusterIP`; empty if headless.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// `clusterIP: None`.
     pub headless: bool,
     /// `spec.externalIPs` and `status.loadBalancer.ingress[].ip`.
-    pub other_ips: Vec<IpAddr>,
+    pub other_ips: Box<[IpAddr]>,
     /// Whether endpoints may be IPv4, IPv6 (`spec.ipFamilies`, else those of the cluster IPs); `None` = not said.
     pub families: Option<(bool, bool)>,
     /// `spec.ports`.
-    pub ports: Vec<ServicePort>,
+    pub ports: Box<[ServicePort]>,
     /// Which pods are its endpoints, if no EndpointSlice says so. Empty = none.
     pub selector: Labels,
     /// Pods that are not ready count as well.

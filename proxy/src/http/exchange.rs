@@ -101,7 +101,7 @@ async fn ruled(
     body: Incoming,
     line: &mut Line,
 ) -> Result<Response<AnswerBody>, Fault> {
-    let labels = table.clients.get(&connection.client.0.ip()).map(|labels| &**labels);
+    let labels = table.clients.get(&connection.client.0.ip());
     let client = Client { namespace: &connection.pod.namespace, labels };
     let Some((rule, matched)) = host.select(&head, client) else {
         unwanted(connection, &head, body, line);

@@ -11,7 +11,7 @@ use std::{
     io::{self, Write},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
     },
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -23,7 +23,8 @@ use ledger::Ledger;
 
 /// Text that may wait for the writer.
 pub const MAX_BYTES: usize = 4 << 20;
-const MAX_LINES: usize = 16_384;
+/// What a line counts for at least, so that short ones are bounded by their number. (A channel with a bound would take room for all of them at its start.)
+const LEAST: usize = MAX_BYTES / 16_384;
 /// The writer looks for lines at least this often while there were some lately, and at most this seldom.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub enum Wake {
 /// The end that lines are pushed into. Clones share the queue; the thread ends when the last of them is gone.
 #[derive(Clone)]
 pub struct LineQueue {
-    sender: SyncSender<Vec<u8>>,
+    sender: Sender<Vec<u8>>,
     shared: Arc<Shared>,
     writer: Thread,
     wake: Wake,
@@ -59,7 +60,7 @@ impl LineQueue {
     ///
     /// The thread could not be started.
     pub fn start(name: &str, wake: Wake, target: impl Write + Send + 'static) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(MAX_LINES);
+        let (sender, receiver) = channel();
         let shared = Arc::<Shared>::default();
         let theirs = Arc::clone(&shared);
         let handle =
@@ -69,13 +70,13 @@ impl LineQueue {
 
     /// Hands over a line (with its newline), or loses it.
     pub fn push(&self, line: Vec<u8>) {
-        let size = line.len();
+        let size = counted(&line);
         let Shared { ledger, lost } = &*self.shared;
         if !ledger.take(size, MAX_BYTES) {
             lost.inc();
             return;
         }
-        if self.sender.try_send(line).is_err() {
+        if self.sender.send(line).is_err() {
             lost.inc();
             ledger.left(size);
             ledger.settle(1);
@@ -107,6 +108,10 @@ impl fmt::Debug for LineQueue {
     }
 }
 
+fn counted(line: &[u8]) -> usize {
+    line.len().max(LEAST)
+}
+
 fn write_all(receiver: &Receiver<Vec<u8>>, shared: &Shared, mut target: impl Write) {
     let mut batch = Vec::new();
     let mut pause = BUSY_PAUSE;
@@ -116,7 +121,7 @@ fn write_all(receiver: &Receiver<Vec<u8>>, shared: &Shared, mut target: impl Wri
         let ended = loop {
             match receiver.try_recv() {
                 Ok(line) => {
-                    shared.ledger.left(line.len());
+                    shared.ledger.left(counted(&line));
                     batch.extend_from_slice(&line);
                     lines += 1;
                 }
@@ -144,7 +149,7 @@ fn write_all(receiver: &Receiver<Vec<u8>>, shared: &Shared, mut target: impl Wri
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -166,7 +171,7 @@ mod tests {
 
     /// Says when it is entered, and stays there until the other end of `gate` is dropped.
     struct Stuck {
-        entered: mpsc::Sender<()>,
+        entered: Sender<()>,
         gate: Receiver<()>,
     }
 
@@ -212,12 +217,12 @@ mod tests {
     /// Would hang if `push` waited for room.
     #[test]
     fn a_stuck_reader_costs_lines_and_no_time() {
-        let (entered, is_entered) = mpsc::channel();
-        let (open, gate) = mpsc::channel();
+        let (entered, is_entered) = channel();
+        let (open, gate) = channel();
         let queue = LineQueue::start("test", Wake::AtOnce, Stuck { entered, gate }).unwrap();
         queue.push(b"first\n".to_vec());
         is_entered.recv().unwrap();
-        for _ in 0..MAX_LINES + 7 {
+        for _ in 0..MAX_BYTES / LEAST + 7 {
             queue.push(b"x\n".to_vec());
         }
         assert_eq!(queue.lost().get(), 7, "what fits into the queue waits, the rest is lost");
@@ -228,8 +233,8 @@ mod tests {
 
     #[test]
     fn long_lines_are_bounded_by_their_bytes() {
-        let (entered, is_entered) = mpsc::channel();
-        let (_open, gate) = mpsc::channel();
+        let (entered, is_entered) = channel();
+        let (_open, gate) = channel();
         let queue = LineQueue::start("test", Wake::AtOnce, Stuck { entered, gate }).unwrap();
         queue.push(b"first\n".to_vec());
         is_entered.recv().unwrap();

@@ -155,7 +155,7 @@ impl Metrics {
 
     /// The handles of a mirror; the same for the same labels, so that counts live on through reloads.
     #[must_use]
-    pub fn mirror(&self, labels: &MirrorLabels, destination: &str) -> Arc<MirrorMetrics> {
+    pub fn mirror(&self, labels: &MirrorLabels, destination: &Arc<str>) -> Arc<MirrorMetrics> {
         self.handles.mirror(labels, destination)
     }
 

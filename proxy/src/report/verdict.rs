@@ -46,10 +46,10 @@ pub fn verdicts(texts: &[ManifestText], findings: &[Diagnostic]) -> Verdicts {
 fn verdict(text: &ManifestText, findings: &[&Diagnostic]) -> Verdict {
     // In the order of severity: what is invalid is not looked at further.
     let Some(reason) = findings.iter().find_map(|finding| finding.reason) else { return Verdict::Effective };
-    let positions = text.text.as_ref().ok().map(|text| Positions::of(text));
+    let mut positions = text.text.as_ref().ok().map(|text| Positions::of(text));
     let mut message = String::new();
     for finding in findings {
-        let one = with_field(finding, positions.as_ref());
+        let one = with_field(finding, positions.as_mut());
         if message.len() + one.len() > LONGEST && !message.is_empty() {
             message.push_str("; and more");
             break;
@@ -65,7 +65,7 @@ fn verdict(text: &ManifestText, findings: &[&Diagnostic]) -> Verdict {
 }
 
 /// `spec.http[0].mirror.subset: what is wrong (what to do)`.
-fn with_field(finding: &Diagnostic, positions: Option<&Positions>) -> String {
+fn with_field(finding: &Diagnostic, positions: Option<&mut Positions<'_>>) -> String {
     let field = positions.and_then(|positions| positions.field_at(finding.location.line, finding.location.column));
     let field = field.map(|field| format!("{field}: ")).unwrap_or_default();
     let remedy = finding.remedy.as_ref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
@@ -77,8 +77,8 @@ fn with_field(finding: &Diagnostic, positions: Option<&Positions>) -> String {
 #[must_use]
 pub fn in_words(finding: &Diagnostic, texts: &[ManifestText]) -> String {
     let place = texts.iter().find(|text| text.path == finding.location.path);
-    let positions = place.and_then(|place| Some(Positions::of(place.text.as_ref().ok()?)));
-    format!("{}: {}", finding.location.path, with_field(finding, positions.as_ref()))
+    let mut positions = place.and_then(|place| Some(Positions::of(place.text.as_ref().ok()?)));
+    format!("{}: {}", finding.location.path, with_field(finding, positions.as_mut()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Who asks: what a condition on the client looks at.
 
-use std::collections::BTreeMap;
+use super::Labels;
 
 /// The pod whose application sent a request.
 #[derive(Clone, Copy, Debug)]
@@ -8,5 +8,5 @@ pub struct Client<'a> {
     /// Its namespace.
     pub namespace: &'a str,
     /// Its labels, if its manifest is known.
-    pub labels: Option<&'a BTreeMap<String, String>>,
+    pub labels: Option<&'a Labels>,
 }

@@ -1,11 +1,11 @@
 //! Does a request match? (Istio's `HTTPMatchRequest`: AND inside an entry, OR between entries.)
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use http::{HeaderName, request::Parts};
 use regex::Regex;
 
-use super::{Client, authority};
+use super::{Client, Labels, authority};
 
 /// Istio's `StringMatch`.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct RequestMatch {
     /// On the first value of a query parameter, as it is written.
     pub query: Vec<(Box<str>, StringMatch)>,
     /// Labels that the client pod has.
-    pub source_labels: BTreeMap<String, String>,
+    pub source_labels: Labels,
     /// The client pod's namespace.
     pub source_namespace: Option<Box<str>>,
 }
@@ -79,10 +79,7 @@ impl RequestMatch {
             && self.without_headers.iter().all(|(name, m)| !without_matches(header(head, name), m))
             && self.query.iter().all(|(name, m)| parameter(head, name).is_some_and(|value| m.matches(value)))
             && self.source_namespace.as_ref().is_none_or(|namespace| **namespace == *client.namespace)
-            && self
-                .source_labels
-                .iter()
-                .all(|(label, value)| client.labels.and_then(|has| has.get(label)) == Some(value))
+            && (self.source_labels.is_empty() || client.labels.is_some_and(|has| has.include(&self.source_labels)))
     }
 
     /// Whether it asks for nothing.
@@ -165,6 +162,8 @@ fn header(head: &Parts, name: &HeaderName) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use http::Request;
 
     use super::*;
@@ -296,8 +295,10 @@ mod tests {
 
     #[test]
     fn a_condition_on_the_client_needs_all_of_its_labels() {
-        let labels = |text: &[(&str, &str)]| text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let has: BTreeMap<_, _> = labels(&[("app", "sleep"), ("tier", "web")]);
+        let labels = |text: &[(&str, &str)]| {
+            Labels::from(text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<BTreeMap<_, _>>())
+        };
+        let has = labels(&[("app", "sleep"), ("tier", "web")]);
         let from = |entry: &RequestMatch, labels| {
             entry.matches(&head(Request::get("/")), Client { namespace: "mirror", labels })
         };

@@ -1,7 +1,7 @@
 //! The compiled configuration that the data path reads: one immutable value per generation.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -9,7 +9,7 @@ use std::{
 use foldhash::fast::RandomState;
 use http::request::Parts;
 
-use super::{Client, Rule, matching::RequestMatch};
+use super::{Client, Labels, Rule, matching::RequestMatch};
 use crate::net::addr::OriginalDst;
 
 /// What the Service declares of a port, by the prefix of its name or its `appProtocol` (Istio, "Protocol Selection").
@@ -63,7 +63,7 @@ pub struct Table {
     /// `client namespace`, then by name.
     pub short_hosts: Lookup<u16, Lookup<Box<str>, Names>>,
     /// Labels of the pods that are enrolled, by address: some rules are for some clients only.
-    pub clients: HashMap<IpAddr, Arc<BTreeMap<String, String>>>,
+    pub clients: HashMap<IpAddr, Labels>,
 }
 
 impl Table {

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, ResourceExt as _,
-    api::ListParams,
+    api::{ApiResource, DynamicObject, ListParams},
     config::{Config, KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
@@ -96,15 +96,16 @@ async fn all_nodes(kubeconfig: Option<PathBuf>) -> anyhow::Result<Vec<Answer>> {
         None => Config::infer().await.context("no way to a cluster: set KUBECONFIG, or give --kubeconfig")?,
     };
     let client = Client::try_from(config)?;
-    let pods: Api<Pod> = Api::all(client.clone());
+    // Of a pod we want its node. The type of the whole pod would be a large part of the binary.
+    let pods: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<Pod>(&()));
     let agents = pods.list(&ListParams::default().labels(AGENTS)).await.context("cannot list the agents' pods")?;
     if agents.items.is_empty() {
         bail!("no pod of the cluster is an agent ({AGENTS}): kubectl apply -k deploy/ installs them");
     }
     let mut answers = Vec::new();
     for agent in agents {
-        let node = agent.spec.as_ref().and_then(|spec| spec.node_name.clone());
-        let name = node.unwrap_or_else(|| agent.name_any());
+        let node = agent.data["spec"]["nodeName"].as_str();
+        let name = node.map_or_else(|| agent.name_any(), str::to_owned);
         let namespace = agent.namespace().unwrap_or_default();
         let path = format!("/api/v1/namespaces/{namespace}/pods/{}:15090/proxy/status", agent.name_any());
         let request = Request::get(path).body(Vec::new())?;

@@ -8,9 +8,9 @@ use std::{
 
 use super::{Findings, world::World};
 use crate::{
-    control::model::{Labels, Pod, Service, ServicePort, TargetPort},
+    control::model::{Pod, Service, ServicePort, TargetPort},
     net::addr::EndpointAddr,
-    route::Endpoint,
+    route::{Endpoint, Labels},
 };
 
 /// Endpoints by address. It is kept from one generation to the next, so that an endpoint keeps its load.

@@ -9,9 +9,10 @@ use std::{
 
 use super::{Findings, world::World};
 use crate::control::{
-    model::{CaptureLabel, Labels, Pod},
+    model::{CaptureLabel, Pod},
     plan::{PodPlan, Sandbox},
 };
+use crate::route::Labels;
 
 /// Where `ip netns add` puts names.
 const NETNS_DIR: &str = "/run/netns";
@@ -26,12 +27,11 @@ pub(super) fn pods(world: &World<'_>, node: Option<&str>, findings: &mut Finding
 }
 
 /// Labels of the pods to enrol, by their addresses.
-pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> HashMap<IpAddr, Arc<Labels>> {
+pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> HashMap<IpAddr, Labels> {
     let mut clients = HashMap::new();
     for plan in plans {
         if let Some(pod) = world.pod_of(&plan.namespace, Some(&plan.name), IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
-            let labels = Arc::new(pod.labels.clone());
-            clients.extend(plan.ips.iter().map(|ip| (*ip, Arc::clone(&labels))));
+            clients.extend(plan.ips.iter().map(|ip| (*ip, pod.labels.clone())));
         }
     }
     clients

@@ -51,16 +51,16 @@ impl<'a> Rules<'_, 'a> {
             // Validation has seen to it that there is a destination with a weight.
             let Some(action) = self.action(rule, port.port, rules) else { continue };
             let settings = self.policies.settings(rules, rule.name.as_deref(), (&service.namespace, &service.name));
+            let labels = RuleLabels {
+                namespace: Arc::clone(&service.namespace),
+                service: Arc::clone(&service.name),
+                rule: Arc::clone(&name),
+            };
             let mut mirrors = Vec::new();
             for (mirror, number) in rule.mirrors.iter().zip(0..).filter(|(mirror, _)| mirror.sample_ppm > 0) {
                 let destination =
                     self.destination(&mirror.destination, port.port, rules, "its shadows are dropped and counted");
-                let labels = MirrorLabels {
-                    namespace: service.namespace.to_string(),
-                    service: service.name.to_string(),
-                    rule: name.to_string(),
-                    mirror: number,
-                };
+                let labels = MirrorLabels { rule: labels.clone(), mirror: number };
                 let metrics = self.metrics.mirror(&labels, &destination.label);
                 mirrors.push(Arc::new(Mirror {
                     index: number,
@@ -70,11 +70,6 @@ impl<'a> Rules<'_, 'a> {
                     metrics,
                 }));
             }
-            let labels = RuleLabels {
-                namespace: service.namespace.to_string(),
-                service: service.name.to_string(),
-                rule: name.to_string(),
-            };
             compiled.push(Rule { name, matches, action, mirrors, metrics: self.metrics.rule(&labels) });
         }
         VirtualHost {
@@ -179,7 +174,7 @@ impl<'a> Rules<'_, 'a> {
         let endpoints = endpoints.iter().filter(|endpoint| match (labels, endpoint.labels) {
             (None, _) => true,
             (Some(wanted), None) => wanted.is_empty(),
-            (Some(wanted), Some(has)) => wanted.iter().all(|(label, value)| has.get(label) == Some(value)),
+            (Some(wanted), Some(has)) => has.include(wanted),
         });
         let endpoints: Arc<[_]> = endpoints.map(|resolved| Arc::clone(&resolved.endpoint)).collect();
         if endpoints.is_empty() {

@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Findings, claims, domains::suffixes, world::World};
 use crate::control::{
     diagnostic::Reason,
-    model::{DestinationRule, Labels, Service, Subset},
+    model::{DestinationRule, Service, Subset},
 };
+use crate::route::Labels;
 
 /// Subsets by name, for one host in one namespace.
 type Named<'a> = HashMap<&'a str, &'a Subset>;

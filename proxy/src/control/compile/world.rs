@@ -68,25 +68,24 @@ impl<'a> World<'a> {
         if !pod.gone && !pod.host_network {
             self.pods_by_ip.extend(pod.ips.iter().map(|ip| (*ip, pod)));
         }
-        for (label, value) in &pod.labels {
+        for (label, value) in pod.labels.iter() {
             self.pods_by_label.entry((&pod.namespace, label, value)).or_default().push(pod);
         }
     }
 
     /// The pods of a Service by its selector, whatever their state.
     pub(super) fn selected(&self, service: &'a Service) -> Vec<&'a Pod> {
-        let candidates = |(label, value): (&'a String, &'a String)| {
-            self.pods_by_label.get(&(&*service.namespace, label.as_str(), value.as_str()))
-        };
+        let candidates =
+            |(label, value): (&'a str, &'a str)| self.pods_by_label.get(&(&*service.namespace, label, value));
         // The rarest label first; a label that no pod has selects nothing.
         let mut rarest: Option<&Vec<&'a Pod>> = None;
-        for term in &service.selector {
+        for term in service.selector.iter() {
             let Some(pods) = candidates(term) else { return Vec::new() };
             if rarest.is_none_or(|known| pods.len() < known.len()) {
                 rarest = Some(pods);
             }
         }
-        let fits = |pod: &&&'a Pod| service.selector.iter().all(|(label, value)| pod.labels.get(label) == Some(value));
+        let fits = |pod: &&&'a Pod| pod.labels.include(&service.selector);
         rarest.into_iter().flatten().filter(fits).copied().collect()
     }
 

@@ -25,7 +25,7 @@ use serde_yaml::Value;
 
 use self::{
     path::FieldPath,
-    reporter::{Reporter, Source},
+    reporter::{Places, Reporter, Source},
 };
 use super::{
     diagnostic::{Diagnostic, Location},
@@ -63,33 +63,41 @@ pub struct ReadObject {
 #[must_use]
 pub fn read(path: &Arc<str>, text: &str, cluster_domain: &str) -> Reading {
     let source = Source::new(path, text);
-    let documents = text::documents(&source);
     let mut reader = Reader {
-        source: &source,
+        places: &source,
         cluster_domain,
+        namespace: "".into(),
         reading: Reading { path: Arc::clone(path), objects: Vec::new(), incomplete: false, findings: Vec::new() },
     };
-    for (number, value) in documents.values {
-        reader.object(number, FieldPath::default(), value, None);
+    for document in text::documents(&source) {
+        match document {
+            Ok((number, value)) => reader.object(number, FieldPath::default(), value, None),
+            Err(error) => {
+                reader.reading.incomplete = true;
+                reader.reading.findings.push(error);
+            }
+        }
     }
-    if let Some(error) = documents.error {
-        reader.reading.incomplete = true;
-        reader.reading.findings.push(error);
-    }
+    // It is kept for as long as the file stays as it is.
+    reader.reading.objects.shrink_to_fit();
     reader.reading
 }
 
 struct Reader<'a> {
-    source: &'a Source<'a>,
+    places: &'a dyn Places,
     cluster_domain: &'a str,
+    /// Of the last object: its neighbours are mostly of the same one.
+    namespace: Arc<str>,
     reading: Reading,
 }
 
-/// The elements of a list of a kind (empty: of any). `null` and absent are empty, as Go writes and reads them.
-fn list_items<'a>(of: &str, value: &'a Value) -> Option<&'a [Value]> {
-    match value.get("items") {
-        Some(Value::Sequence(items)) => Some(items),
-        None | Some(Value::Null) if of.is_empty() || Kind::ALL.iter().any(|(_, _, kind)| *kind == of) => Some(&[]),
+/// Takes the elements out of a list of a kind (empty: of any). `null` and absent are empty, as Go writes and reads them.
+fn list_items(of: &str, value: &mut Value) -> Option<Vec<Value>> {
+    match value.get_mut("items") {
+        Some(Value::Sequence(items)) => Some(std::mem::take(items)),
+        None | Some(Value::Null) if of.is_empty() || Kind::ALL.iter().any(|(_, _, kind)| *kind == of) => {
+            Some(Vec::new())
+        }
         _ => None,
     }
 }
@@ -98,15 +106,15 @@ fn list_items<'a>(of: &str, value: &'a Value) -> Option<&'a [Value]> {
 type ListOf = Option<(String, String)>;
 
 impl Reader<'_> {
-    fn object(&mut self, document: usize, base: FieldPath, value: Value, list_of: ListOf) {
+    fn object(&mut self, document: usize, base: FieldPath, mut value: Value, list_of: ListOf) {
         let Some((group, kind)) = self.group_and_kind(document, &base, &value, list_of) else { return };
         if let Some(items) = kind.strip_suffix("List")
-            && let Some(values) = list_items(items, &value)
+            && let Some(values) = list_items(items, &mut value)
         {
             let list_of = (!items.is_empty()).then(|| (group.clone(), items.to_owned()));
             let path = base.key("items");
-            for (index, item) in values.iter().enumerate() {
-                self.object(document, path.index(index), item.clone(), list_of.clone());
+            for (index, item) in values.into_iter().enumerate() {
+                self.object(document, path.index(index), item, list_of.clone());
             }
             return;
         }
@@ -135,7 +143,10 @@ impl Reader<'_> {
             self.reading.incomplete = true;
             return;
         };
-        let id = ObjectId { kind, namespace: namespace.into(), name: name.into() };
+        if *self.namespace != *namespace {
+            self.namespace = namespace.into();
+        }
+        let id = ObjectId { kind, namespace: Arc::clone(&self.namespace), name: name.into() };
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         let cluster_domain = self.cluster_domain;
@@ -193,6 +204,6 @@ impl Reader<'_> {
     }
 
     fn reporter(&mut self, document: usize, base: FieldPath, object: Option<Arc<str>>) -> Reporter<'_> {
-        Reporter::new(self.source, document, base, object, &mut self.reading.findings)
+        Reporter::new(self.places, document, base, object, &mut self.reading.findings)
     }
 }

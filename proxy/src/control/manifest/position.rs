@@ -1,11 +1,11 @@
 //! Line and column of every field of a text.
 //!
 //! `serde_yaml` knows the place of a syntax error but forgets the places of values. A second, much simpler pass over the parser's
-//! events remembers them. It runs only for texts about which there is something to say.
+//! events remembers them, of one document at a time: all documents of a large file would weigh many times what the file does.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
-use saphyr_parser::{Event, Parser, Span};
+use saphyr_parser::{Event, Parser, Span, StrInput};
 
 use super::path::{FieldPath, Step};
 use crate::control::diagnostic::Location;
@@ -15,10 +15,14 @@ const MAX_DEPTH: usize = 128;
 
 type Position = (u32, u32);
 
-/// Positions of all documents of a text. A text that the parser gives up on is indexed as far as it came.
-#[derive(Debug, Default)]
-pub struct Positions {
-    documents: Vec<Node>,
+/// Positions of a text's documents, asked for in the order of the documents. A document that the parser gives up on is indexed as far as it came.
+pub struct Positions<'a> {
+    text: &'a str,
+    /// Behind the document that is at hand; `None` after the last one.
+    parser: Option<Parser<'a, StrInput<'a>>>,
+    /// Documents that were indexed; the last of them is at hand.
+    indexed: usize,
+    at_hand: Option<Node>,
 }
 
 #[derive(Debug)]
@@ -43,74 +47,65 @@ struct Open {
     pending: Option<(Box<str>, Position)>,
 }
 
-impl Positions {
-    /// Indexes a text.
+impl fmt::Debug for Positions<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Positions")
+            .field("indexed", &self.indexed)
+            .field("at_hand", &self.at_hand)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Positions<'a> {
+    /// Of a text, of which nothing is indexed yet.
     #[must_use]
-    pub fn of(text: &str) -> Self {
-        let mut documents = Vec::new();
-        let mut stack: Vec<Open> = Vec::new();
-        let mut skipped = 0_usize;
-        for event in Parser::new_from_str(text) {
-            let Ok((event, span)) = event else { break };
-            let at = position(span);
-            match event {
-                Event::MappingStart(..) | Event::SequenceStart(..) if skipped > 0 || stack.len() >= MAX_DEPTH => {
-                    if skipped == 0 {
-                        attach(&mut stack, &mut documents, leaf(at), "");
-                    }
-                    skipped += 1;
-                }
-                Event::MappingEnd | Event::SequenceEnd if skipped > 0 => skipped -= 1,
-                _ if skipped > 0 => {}
-                Event::MappingStart(..) => {
-                    stack.push(Open { node: Node { parts: Parts::Map(Vec::new()), ..leaf(at) }, pending: None })
-                }
-                Event::SequenceStart(..) => {
-                    stack.push(Open { node: Node { parts: Parts::Seq(Vec::new()), ..leaf(at) }, pending: None })
-                }
-                Event::MappingEnd | Event::SequenceEnd => {
-                    let Some(open) = stack.pop() else { break };
-                    attach(&mut stack, &mut documents, open.node, "");
-                }
-                Event::Scalar(text, ..) => attach(&mut stack, &mut documents, leaf(at), &text),
-                Event::Alias(_) => attach(&mut stack, &mut documents, leaf(at), ""),
-                _ => {}
+    pub fn of(text: &'a str) -> Self {
+        Self { text, parser: Some(Parser::new_from_str(text)), indexed: 0, at_hand: None }
+    }
+
+    /// Indexes a document, and those before it. Going back begins at the top again.
+    fn document(&mut self, number: usize) -> Option<&Node> {
+        if number + 1 < self.indexed {
+            *self = Self::of(self.text);
+        }
+        while self.indexed <= number {
+            let (node, has_more) = next_document(self.parser.as_mut()?);
+            if !has_more {
+                self.parser = None;
             }
+            self.at_hand = Some(node?);
+            self.indexed += 1;
         }
-        // What is still open was cut off by an error: keep what is known.
-        while let Some(open) = stack.pop() {
-            attach(&mut stack, &mut documents, open.node, "");
-        }
-        Self { documents }
+        self.at_hand.as_ref()
     }
 
     /// Where a field begins: its key. Falls back to the nearest ancestor that is known, and to the top of the file.
     #[must_use]
-    pub fn key(&self, file: &Arc<str>, document: usize, path: &FieldPath) -> Location {
+    pub fn key(&mut self, file: &Arc<str>, document: usize, path: &FieldPath) -> Location {
         self.locate(file, document, path, |node| node.key)
     }
 
     /// Where a field's value begins.
     #[must_use]
-    pub fn value(&self, file: &Arc<str>, document: usize, path: &FieldPath) -> Location {
+    pub fn value(&mut self, file: &Arc<str>, document: usize, path: &FieldPath) -> Location {
         self.locate(file, document, path, |node| node.value)
     }
 
     /// The field of the first document whose name or value begins there, the outermost of several.
     #[must_use]
-    pub fn field_at(&self, line: u32, column: u32) -> Option<FieldPath> {
-        let root = self.documents.first()?;
+    pub fn field_at(&mut self, line: u32, column: u32) -> Option<FieldPath> {
+        let root = self.document(0)?;
         root.field_at((line, column), &FieldPath::default()).filter(|path| !path.0.is_empty())
     }
 
     /// Line and column of the second of two equal fields, anywhere in a document.
     #[must_use]
-    pub fn duplicate_key(&self, document: usize) -> Option<(u32, u32)> {
-        self.documents.get(document).and_then(Node::duplicate_key)
+    pub fn duplicate_key(&mut self, document: usize) -> Option<(u32, u32)> {
+        self.document(document).and_then(Node::duplicate_key)
     }
 
-    fn locate(&self, file: &Arc<str>, document: usize, path: &FieldPath, side: fn(&Node) -> Position) -> Location {
-        let (line, column) = self.documents.get(document).map_or((1, 1), |root| {
+    fn locate(&mut self, file: &Arc<str>, document: usize, path: &FieldPath, side: fn(&Node) -> Position) -> Location {
+        let (line, column) = self.document(document).map_or((1, 1), |root| {
             let mut node = root;
             for step in &path.0 {
                 let Some(part) = node.part(step) else { return node.key };
@@ -164,12 +159,54 @@ fn leaf(at: Position) -> Node {
     Node { key: at, value: at, parts: Parts::None }
 }
 
-/// Puts a finished value (whose text is `scalar` if it is one) where it belongs.
-fn attach(stack: &mut [Open], documents: &mut Vec<Node>, node: Node, scalar: &str) {
-    let Some(parent) = stack.last_mut() else {
-        documents.push(node);
-        return;
-    };
+/// The next document, and whether there may be another one.
+fn next_document<'a>(parser: &mut Parser<'a, StrInput<'a>>) -> (Option<Node>, bool) {
+    let mut stack: Vec<Open> = Vec::new();
+    let mut skipped = 0_usize;
+    for event in parser.by_ref() {
+        let Ok((event, span)) = event else { break };
+        let at = position(span);
+        let whole = match event {
+            Event::MappingStart(..) | Event::SequenceStart(..) if skipped > 0 || stack.len() >= MAX_DEPTH => {
+                skipped += 1;
+                if skipped == 1 { attach(&mut stack, leaf(at), "") } else { None }
+            }
+            Event::MappingEnd | Event::SequenceEnd if skipped > 0 => {
+                skipped -= 1;
+                None
+            }
+            _ if skipped > 0 => None,
+            Event::MappingStart(..) => {
+                stack.push(Open { node: Node { parts: Parts::Map(Vec::new()), ..leaf(at) }, pending: None });
+                None
+            }
+            Event::SequenceStart(..) => {
+                stack.push(Open { node: Node { parts: Parts::Seq(Vec::new()), ..leaf(at) }, pending: None });
+                None
+            }
+            Event::MappingEnd | Event::SequenceEnd => match stack.pop() {
+                Some(open) => attach(&mut stack, open.node, ""),
+                None => break,
+            },
+            Event::Scalar(text, ..) => attach(&mut stack, leaf(at), &text),
+            Event::Alias(_) => attach(&mut stack, leaf(at), ""),
+            _ => None,
+        };
+        if whole.is_some() {
+            return (whole, true);
+        }
+    }
+    // What is still open was cut off by an error: keep what is known.
+    let mut cut = None;
+    while let Some(open) = stack.pop() {
+        cut = attach(&mut stack, open.node, "");
+    }
+    (cut, false)
+}
+
+/// Puts a finished value (whose text is `scalar` if it is one) where it belongs; gives it back if it is a whole document.
+fn attach(stack: &mut [Open], node: Node, scalar: &str) -> Option<Node> {
+    let Some(parent) = stack.last_mut() else { return Some(node) };
     match &mut parent.node.parts {
         Parts::Seq(items) => items.push(node),
         Parts::Map(fields) => match parent.pending.take() {
@@ -178,6 +215,7 @@ fn attach(stack: &mut [Open], documents: &mut Vec<Node>, node: Node, scalar: &st
         },
         Parts::None => {}
     }
+    None
 }
 
 fn position(span: Span) -> Position {
@@ -211,7 +249,7 @@ mod tests {
     fn a_place_leads_back_to_its_field() {
         let text = r#"{"spec":{"http":[{"mirror":{"subset":"v9"}}]}}"#;
         let path = FieldPath::from("spec.http").index(0).key("mirror").key("subset");
-        let positions = Positions::of(text);
+        let mut positions = Positions::of(text);
         for place in [positions.key(&"f".into(), 0, &path), positions.value(&"f".into(), 0, &path)] {
             assert_eq!(positions.field_at(place.line, place.column), Some(path.clone()));
         }
@@ -223,6 +261,15 @@ mod tests {
     fn a_field_that_is_not_there_is_placed_at_its_nearest_ancestor() {
         assert_eq!(key(TEXT, 1, FieldPath::from("spec.http").index(1).key("mirror").key("host")), (6, 5));
         assert_eq!(key(TEXT, 7, "spec".into()), (1, 1));
+    }
+
+    /// Fails if a document is found under another one's number once its text has been passed.
+    #[test]
+    fn documents_are_found_in_any_order() {
+        let mut positions = Positions::of("a: 1\n---\n---\nb: 1\n---\nc: 1\n");
+        let mut line = |document, field: &str| positions.key(&"f".into(), document, &field.into()).line;
+        assert_eq!([line(0, "a"), line(2, "b"), line(2, "b"), line(3, "c"), line(9, "c")], [1, 4, 4, 6, 1]);
+        assert_eq!([line(0, "a"), line(1, "a"), line(3, "c"), line(2, "b")], [1, 3, 6, 4]);
     }
 
     #[test]

@@ -1,37 +1,57 @@
 //! Collects findings about one object and gives each its place in the text.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use super::{path::FieldPath, position::Positions};
 use crate::control::diagnostic::{Diagnostic, Location, Severity};
 
-/// A text under its name. Positions are only worked out when something asks for one.
+/// A text under its name. Positions are worked out document by document, when something asks for one.
 #[derive(Debug)]
 pub struct Source<'a> {
     /// The name that diagnostics show.
     pub path: &'a Arc<str>,
     /// The text.
     pub text: &'a str,
-    positions: OnceCell<Positions>,
+    positions: RefCell<Positions<'a>>,
 }
 
 impl<'a> Source<'a> {
     /// A text under its name.
     #[must_use]
     pub fn new(path: &'a Arc<str>, text: &'a str) -> Self {
-        Self { path, text, positions: OnceCell::new() }
+        Self { path, text, positions: RefCell::new(Positions::of(text)) }
     }
 
-    /// Positions of the text.
-    pub fn positions(&self) -> &Positions {
-        self.positions.get_or_init(|| Positions::of(self.text))
+    /// Line and column of the second of two equal fields, anywhere in a document.
+    #[must_use]
+    pub fn duplicate_key(&self, document: usize) -> Option<(u32, u32)> {
+        self.positions.borrow_mut().duplicate_key(document)
+    }
+}
+
+/// Where the fields of documents are. (A reporter sees a [`Source`] through this: the text lives longer than the reporter, which need not say
+/// how long.)
+pub trait Places: fmt::Debug {
+    /// Where a field begins.
+    fn key(&self, document: usize, path: &FieldPath) -> Location;
+    /// Where a field's value begins.
+    fn value(&self, document: usize, path: &FieldPath) -> Location;
+}
+
+impl Places for Source<'_> {
+    fn key(&self, document: usize, path: &FieldPath) -> Location {
+        self.positions.borrow_mut().key(self.path, document, path)
+    }
+
+    fn value(&self, document: usize, path: &FieldPath) -> Location {
+        self.positions.borrow_mut().value(self.path, document, path)
     }
 }
 
 /// Where findings about one object go.
 #[derive(Debug)]
 pub struct Reporter<'a> {
-    source: &'a Source<'a>,
+    places: &'a dyn Places,
     document: usize,
     /// Path of the object in its document: not empty for an item of a list.
     base: FieldPath,
@@ -44,13 +64,13 @@ impl<'a> Reporter<'a> {
     /// For the object at `base` of a document.
     #[must_use]
     pub fn new(
-        source: &'a Source<'a>,
+        places: &'a dyn Places,
         document: usize,
         base: FieldPath,
         object: Option<Arc<str>>,
         findings: &'a mut Vec<Diagnostic>,
     ) -> Self {
-        Self { source, document, base, object, findings, broken: false }
+        Self { places, document, base, object, findings, broken: false }
     }
 
     /// Whether an error was reported: the object must not be applied.
@@ -62,13 +82,13 @@ impl<'a> Reporter<'a> {
     /// Where a field begins.
     #[must_use]
     pub fn key(&self, path: &FieldPath) -> Location {
-        self.source.positions().key(self.source.path, self.document, &self.base.join(path))
+        self.places.key(self.document, &self.base.join(path))
     }
 
     /// Where a field's value begins.
     #[must_use]
     pub fn value(&self, path: &FieldPath) -> Location {
-        self.source.positions().value(self.source.path, self.document, &self.base.join(path))
+        self.places.value(self.document, &self.base.join(path))
     }
 
     /// Reports an error at a field's name.

@@ -1,88 +1,115 @@
 //! A file's text as a sequence of documents.
 //!
-//! Comes in: YAML or JSON. Goes out: untyped values, in order, up to the first that is not well formed. Never: types, kinds.
+//! Comes in: YAML or JSON. Goes out: untyped values, one at a time and in order, up to the first that is not well formed. Never: types, kinds.
 
-use serde::Deserialize;
+use std::iter::Enumerate;
+
+use serde::Deserialize as _;
+use serde_json::{StreamDeserializer, de::StrRead};
 use serde_yaml::Value;
 
 use super::reporter::Source;
 use crate::control::diagnostic::{Diagnostic, Location, Severity};
 
-/// The documents before the first syntax error, by their number, and that error.
-#[derive(Debug)]
-pub struct Documents {
-    /// Number of the document in its file, and its content. Empty documents are left out.
-    pub values: Vec<(usize, Value)>,
-    /// What is wrong behind them.
-    pub error: Option<Diagnostic>,
+/// The documents of a text, one after the other: number in the text, and content. Empty documents are left out. The first syntax error is
+/// the last item.
+///
+/// Each is parsed when it is asked for: the values of a large file would weigh many times what the file does.
+pub struct Documents<'s, 't> {
+    source: &'s Source<'t>,
+    /// `None` after the end.
+    rest: Option<Rest<'t>>,
+}
+
+enum Rest<'t> {
+    Yaml(Enumerate<serde_yaml::Deserializer<'t>>),
+    Json(Enumerate<StreamDeserializer<'t, StrRead<'t>, Value>>),
 }
 
 /// Splits a text into documents. JSON is read by its own parser: YAML's does not know `\ud83d\ude00`.
 #[must_use]
-pub fn documents(source: &Source<'_>) -> Documents {
-    let is_json = source.path.ends_with(".json");
-    if is_json || source.text.trim_start().starts_with('{') {
-        let json = from_json(source);
-        // A YAML file may begin with a flow mapping.
-        if is_json || json.error.is_none() {
-            return json;
-        }
-    }
-    from_yaml(source)
+pub fn documents<'s, 't>(source: &'s Source<'t>) -> Documents<'s, 't> {
+    // A YAML file may begin with a flow mapping.
+    let is_json = source.path.ends_with(".json")
+        || (source.text.trim_start().starts_with('{') && json(source).all(|value| value.is_ok()));
+    let rest = if is_json {
+        Rest::Json(json(source).enumerate())
+    } else {
+        Rest::Yaml(serde_yaml::Deserializer::from_str(source.text).enumerate())
+    };
+    Documents { source, rest: Some(rest) }
 }
 
-fn from_yaml(source: &Source<'_>) -> Documents {
-    let mut values = Vec::new();
-    for (number, document) in serde_yaml::Deserializer::from_str(source.text).enumerate() {
-        let merged = Value::deserialize(document).and_then(|mut value| value.apply_merge().map(|()| value));
-        match merged {
-            Ok(Value::Null) => {}
-            Ok(value) => values.push((number, value)),
-            Err(error) => {
-                let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
-                let message = error.to_string();
-                // The place stands in front of the line already.
-                let message = message.split(" at line ").next().unwrap_or_default();
-                return Documents { values, error: Some(syntax_error(source, number, "YAML", message, line, column)) };
+fn json<'t>(source: &Source<'t>) -> StreamDeserializer<'t, StrRead<'t>, Value> {
+    serde_json::Deserializer::from_str(source.text).into_iter()
+}
+
+impl Iterator for Documents<'_, '_> {
+    type Item = Result<(usize, Value), Diagnostic>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let next = match self.rest.as_mut()? {
+                Rest::Yaml(documents) => documents.next().map(|(number, document)| (number, from_yaml(document))),
+                Rest::Json(documents) => {
+                    documents.next().map(|(number, document)| (number, document.map_err(Broken::from)))
+                }
+            };
+            match next {
+                Some((_, Ok(Value::Null))) => {}
+                Some((number, Ok(value))) => return Some(Ok((number, value))),
+                Some((number, Err(broken))) => {
+                    self.rest = None;
+                    return Some(Err(broken.at(self.source, number)));
+                }
+                None => {
+                    self.rest = None;
+                    return None;
+                }
             }
         }
     }
-    Documents { values, error: None }
 }
 
-fn from_json(source: &Source<'_>) -> Documents {
-    let mut values = Vec::new();
-    for (number, document) in serde_json::Deserializer::from_str(source.text).into_iter::<Value>().enumerate() {
-        match document {
-            Ok(Value::Null) => {}
-            Ok(value) => values.push((number, value)),
-            Err(error) => {
-                let message = error.to_string();
-                let message = message.split(" at line ").next().unwrap_or_default();
-                return Documents {
-                    values,
-                    error: Some(syntax_error(source, number, "JSON", message, error.line(), error.column())),
-                };
-            }
-        }
-    }
-    Documents { values, error: None }
+fn from_yaml(document: serde_yaml::Deserializer<'_>) -> Result<Value, Broken> {
+    let mut value = Value::deserialize(document)?;
+    value.apply_merge()?;
+    Ok(value)
 }
 
-fn syntax_error(
-    source: &Source<'_>,
-    document: usize,
-    language: &str,
-    message: &str,
+/// What a parser says of a text that is not well formed.
+struct Broken {
+    language: &'static str,
+    message: String,
     line: usize,
     column: usize,
-) -> Diagnostic {
-    let number = |value: usize| u32::try_from(value.max(1)).unwrap_or(u32::MAX);
-    // Neither parser says where it is.
-    let duplicate = message.contains("duplicate entry").then(|| source.positions().duplicate_key(document)).flatten();
-    let (line, column) = duplicate.unwrap_or((number(line), number(column)));
-    let location = Location { path: source.path.clone(), line, column };
-    Diagnostic::new(Severity::Error, location, format!("not well-formed {language}: {message}"))
+}
+
+impl From<serde_yaml::Error> for Broken {
+    fn from(error: serde_yaml::Error) -> Self {
+        let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
+        Self { language: "YAML", message: error.to_string(), line, column }
+    }
+}
+
+impl From<serde_json::Error> for Broken {
+    fn from(error: serde_json::Error) -> Self {
+        Self { language: "JSON", message: error.to_string(), line: error.line(), column: error.column() }
+    }
+}
+
+impl Broken {
+    fn at(self, source: &Source<'_>, document: usize) -> Diagnostic {
+        let number = |value: usize| u32::try_from(value.max(1)).unwrap_or(u32::MAX);
+        let Self { language, message, line, column } = self;
+        // The place stands in front of the line already.
+        let message = message.split(" at line ").next().unwrap_or_default();
+        // Neither parser says where it is.
+        let duplicate = message.contains("duplicate entry").then(|| source.duplicate_key(document)).flatten();
+        let (line, column) = duplicate.unwrap_or((number(line), number(column)));
+        let location = Location { path: source.path.clone(), line, column };
+        Diagnostic::new(Severity::Error, location, format!("not well-formed {language}: {message}"))
+    }
 }
 
 #[cfg(test)]
@@ -90,8 +117,15 @@ mod tests {
     use super::*;
 
     fn read(name: &str, text: &str) -> (Vec<usize>, Option<String>) {
-        let documents = documents(&Source::new(&name.into(), text));
-        (documents.values.iter().map(|(number, _)| *number).collect(), documents.error.map(|error| error.to_string()))
+        let (mut numbers, mut error) = (Vec::new(), None);
+        for document in documents(&Source::new(&name.into(), text)) {
+            assert_eq!(error, None, "nothing comes after an error");
+            match document {
+                Ok((number, _)) => numbers.push(number),
+                Err(broken) => error = Some(broken.to_string()),
+            }
+        }
+        (numbers, error)
     }
 
     #[test]

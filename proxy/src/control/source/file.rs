@@ -8,7 +8,7 @@
 //! why folders are watched, not files.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     ffi::OsStr,
     fs, io,
     io::Read,
@@ -35,6 +35,9 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const LONGEST_BURST: Duration = Duration::from_secs(1);
 /// Read again even without a hint.
 const POLL: Duration = Duration::from_secs(5);
+
+/// What is read of a file at once to see whether it has changed.
+const PIECE: usize = 64 << 10;
 
 /// Standard input as a path.
 const STDIN: &str = "-";
@@ -103,7 +106,7 @@ impl FileSource {
         let mut source =
             Self { roots, last: Vec::new(), stage: Stage::Idle { poll: Instant::now() + POLL }, hints, watcher };
         source.watch();
-        source.last = read_all(&source.roots);
+        source.last = read_all(&source.roots, &[]);
         Ok(source)
     }
 
@@ -136,8 +139,8 @@ impl FileSource {
                     }
                     // A folder that was replaced has to be watched anew.
                     self.watch();
-                    let roots = Arc::clone(&self.roots);
-                    self.stage = Stage::Reading(tokio::task::spawn_blocking(move || read_all(&roots)));
+                    let (roots, known) = (Arc::clone(&self.roots), self.last.clone());
+                    self.stage = Stage::Reading(tokio::task::spawn_blocking(move || read_all(&roots, &known)));
                 }
                 Stage::Reading(reading) => {
                     let read = reading.await;
@@ -209,8 +212,9 @@ fn root(path: &Path) -> Result<Root, FileError> {
     Ok(Root::Watched(path.to_owned()))
 }
 
-/// Every text that is there now, in the order of the command line and, in a folder, of the names; each file once.
-fn read_all(roots: &[Root]) -> Vec<ManifestText> {
+/// Every text that is there now, in the order of the command line and, in a folder, of the names; each file once. What is as it was is not made anew.
+fn read_all(roots: &[Root], known: &[ManifestText]) -> Vec<ManifestText> {
+    let known: HashMap<&str, &ManifestText> = known.iter().map(|text| (&*text.path, text)).collect();
     let mut texts: Vec<ManifestText> = Vec::new();
     let mut seen = BTreeSet::new();
     for root in roots {
@@ -218,7 +222,7 @@ fn read_all(roots: &[Root]) -> Vec<ManifestText> {
             Root::Once(text) => texts.push(text.clone()),
             Root::Watched(path) => {
                 let mut read = Vec::new();
-                read_path(path, &mut read);
+                read_path(path, &known, &mut read);
                 texts.extend(read.into_iter().filter(|text| seen.insert(Arc::clone(&text.path))));
             }
         }
@@ -226,15 +230,15 @@ fn read_all(roots: &[Root]) -> Vec<ManifestText> {
     texts
 }
 
-fn read_path(path: &Path, texts: &mut Vec<ManifestText>) {
+fn read_path(path: &Path, known: &HashMap<&str, &ManifestText>, texts: &mut Vec<ManifestText>) {
     let name = path.to_string_lossy();
     let listed = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => list(path),
-        Ok(_) => return texts.extend(read_file(path)),
+        Ok(_) => return texts.extend(read_file(path, known)),
         Err(error) => Err(error),
     };
     match listed {
-        Ok(files) => texts.extend(files.iter().filter_map(|file| read_file(file))),
+        Ok(files) => texts.extend(files.iter().filter_map(|file| read_file(file, known))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => texts.push(manifest(&name, Err(error.to_string()))),
     }
@@ -257,7 +261,14 @@ fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// `None` if it is gone, or is not a file at all.
-fn read_file(path: &Path) -> Option<ManifestText> {
+fn read_file(path: &Path, known: &HashMap<&str, &ManifestText>) -> Option<ManifestText> {
+    let known = known.get(&*path.to_string_lossy());
+    if let Some(known) = known
+        && let Ok(text) = &known.text
+        && is_still(path, text).unwrap_or(false)
+    {
+        return Some((*known).clone());
+    }
     let content = match fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => return None,
         Ok(_) => fs::read(path),
@@ -269,6 +280,23 @@ fn read_file(path: &Path) -> Option<ManifestText> {
         Ok(bytes) => text(bytes),
     };
     Some(manifest(&path.to_string_lossy(), content))
+}
+
+/// Whether a file has this content. It is compared piece by piece: a large one would otherwise be in memory twice at every look.
+fn is_still(path: &Path, content: &str) -> io::Result<bool> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut file = fs::File::open(path)?;
+    let (mut piece, mut rest) = (vec![0; PIECE], content.as_bytes());
+    loop {
+        let length = file.read(&mut piece)?;
+        match rest.strip_prefix(&piece[..length]) {
+            _ if length == 0 => return Ok(rest.is_empty()),
+            Some(behind) => rest = behind,
+            None => return Ok(false),
+        }
+    }
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, String> {

@@ -39,7 +39,11 @@ pub(super) fn check(
         if subsets.iter().any(|other| *other.name == *subset.name) {
             reporter.error(&path, format!("the subset `{}` is there twice", subset.name), "keep one of them");
         }
-        subsets.push(Subset { name: subset.name.into(), labels: subset.labels, location: reporter.value(&path) });
+        subsets.push(Subset {
+            name: subset.name.into(),
+            labels: subset.labels.into(),
+            location: reporter.value(&path),
+        });
     }
     Some(DestinationRule {
         namespace: id.namespace.clone(),

@@ -14,7 +14,10 @@ use crate::{
         },
         model::RuleMatch,
     },
-    route::matching::{RequestMatch, StringMatch},
+    route::{
+        Labels,
+        matching::{RequestMatch, StringMatch},
+    },
 };
 
 /// Compiled size of one expression; RE2 in Envoy warns from a far smaller one.
@@ -66,7 +69,7 @@ pub(super) fn rule_match(wire: HttpMatch, path: &FieldPath, reporter: &mut Repor
         without_headers: header_conditions(wire.without_headers, &path.key("withoutHeaders"), reporter),
         ignore_uri_case: wire.ignore_uri_case,
         query,
-        source_labels: if by_gateway { BTreeMap::default() } else { wire.source_labels },
+        source_labels: if by_gateway { Labels::default() } else { wire.source_labels.into() },
         source_namespace: wire.source_namespace.filter(|namespace| !by_gateway && !namespace.is_empty()),
     };
     Some(RuleMatch { request, port, gateways_only })

@@ -26,7 +26,7 @@ pub fn object(id: &ObjectId, value: Value, cluster_domain: &str, reporter: &mut 
     let object = match id.kind {
         Kind::Namespace => core::namespace(id, decode(id.kind, value, reporter)?, reporter).map(Object::Namespace),
         Kind::Service => core::service(id, decode(id.kind, value, reporter)?, reporter).map(Object::Service),
-        Kind::Pod => core::pod(id, decode(id.kind, value, reporter)?, reporter).map(Object::Pod),
+        Kind::Pod => core::pod(id, decode(id.kind, value, reporter)?, reporter).map(Box::new).map(Object::Pod),
         Kind::EndpointSlice => {
             core::endpoint_slice(id, decode(id.kind, value, reporter)?, reporter).map(Object::EndpointSlice)
         }
@@ -35,9 +35,9 @@ pub fn object(id: &ObjectId, value: Value, cluster_domain: &str, reporter: &mut 
             destination_rule::check(id, decode(id.kind, value, reporter)?, cluster_domain, reporter)
                 .map(Object::DestinationRule)
         }
-        Kind::ShadowPolicy => {
-            shadow_policy::check(id, decode(id.kind, value, reporter)?, reporter).map(Object::ShadowPolicy)
-        }
+        Kind::ShadowPolicy => shadow_policy::check(id, decode(id.kind, value, reporter)?, reporter)
+            .map(Box::new)
+            .map(Object::ShadowPolicy),
     };
     object.filter(|_| !reporter.broken())
 }

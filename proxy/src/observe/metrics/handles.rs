@@ -1,18 +1,24 @@
 //! What rules and mirrors count with: handles that the table holds, so that the request path only adds. The same labels get the same handles, so
 //! that counts live on through reloads.
+//!
+//! All numbers of a mirror lie in one place, and so do its labels: a label set and an allocation for each number, as families of
+//! prometheus-client have them, would be the largest part of a large table.
+
+mod text;
 
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
-    registry::Registry,
-};
+use prometheus_client::registry::Registry;
+
+use self::text::Counts;
 
 use crate::{
     limit::Taken,
@@ -24,46 +30,23 @@ use crate::{
 };
 
 /// Which mirror a counter belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MirrorLabels {
-    /// Namespace of the Service.
-    pub namespace: String,
-    /// Name of the Service.
-    pub service: String,
-    /// The rule's name.
-    pub rule: String,
+    /// Which rule has it.
+    pub rule: RuleLabels,
     /// Index of the mirror in its rule.
     pub mirror: u32,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    namespace: String,
-    service: String,
-    rule: String,
-    mirror: u32,
-    destination: String,
-    outcome: &'static str,
-    code: &'static str,
-}
-
 /// Which rule a counter belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleLabels {
     /// Namespace of the Service.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name of the Service.
-    pub service: String,
+    pub service: Arc<str>,
     /// The rule's name.
-    pub rule: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    namespace: String,
-    service: String,
-    rule: String,
-    code: &'static str,
+    pub rule: Arc<str>,
 }
 
 /// The classes that the `code` label knows, by first digit of the status.
@@ -73,21 +56,41 @@ fn class_of(code: u16) -> usize {
     usize::from(code / 100).min(5)
 }
 
+/// A number that only grows.
+#[derive(Debug, Default)]
+struct Count(AtomicU64);
+
+impl Count {
+    fn inc(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Counters and gauges of one mirror. Shared by the tables of successive generations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MirrorMetrics {
-    candidates: Counter,
-    answered: [Counter; 6],
-    outcomes: [Counter; Outcome::ALL.len()],
-    cut: Counter,
+    everywhere: Arc<Everywhere>,
+    answered: [Count; CODE_CLASSES.len()],
+    outcomes: [Count; Outcome::ALL.len()],
     duration: Histogram,
     active: Taken,
+}
+
+/// What is counted of a mirror wherever its shadows go.
+#[derive(Debug, Default)]
+struct Everywhere {
+    candidates: Count,
+    cut: Count,
 }
 
 impl MirrorMetrics {
     /// A request matched the mirror's rule.
     pub fn candidate(&self) {
-        self.candidates.inc();
+        self.everywhere.candidates.inc();
     }
 
     /// A candidate has ended.
@@ -105,7 +108,7 @@ impl MirrorMetrics {
 
     /// An answer was longer than its bound.
     pub fn answer_cut(&self) {
-        self.cut.inc();
+        self.everywhere.cut.inc();
     }
 
     /// Shadows under way; the caller takes and gives back.
@@ -116,9 +119,9 @@ impl MirrorMetrics {
 }
 
 /// Counters of one rule's primaries.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RuleMetrics {
-    requests: [Counter; 6],
+    requests: [Count; CODE_CLASSES.len()],
     duration: Histogram,
 }
 
@@ -137,97 +140,78 @@ impl RuleMetrics {
 /// The handles of all rules and mirrors that there have been. Its locks are for whoever compiles tables and reads metrics.
 #[derive(Debug)]
 pub(super) struct Handles {
-    candidates: Family<MirrorLabels, Counter>,
-    shadows: Family<OutcomeLabels, Counter>,
-    cut: Family<MirrorLabels, Counter>,
-    requests: Family<RequestLabels, Counter>,
-    mirrors: Mutex<BTreeMap<(MirrorLabels, String), Arc<MirrorMetrics>>>,
-    rules: Mutex<BTreeMap<RuleLabels, Arc<RuleMetrics>>>,
+    known: Arc<Known>,
     wall: Wall,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    mirrors: Mutex<BTreeMap<MirrorLabels, KnownMirror>>,
+    rules: Mutex<BTreeMap<RuleLabels, Arc<RuleMetrics>>>,
+}
+
+/// A mirror with every destination that it has had, of which there is seldom more than one.
+#[derive(Debug, Default)]
+struct KnownMirror {
+    everywhere: Arc<Everywhere>,
+    by_destination: Vec<(Arc<str>, Arc<MirrorMetrics>)>,
+}
+
+impl Known {
+    fn mirrors(&self) -> MutexGuard<'_, BTreeMap<MirrorLabels, KnownMirror>> {
+        self.mirrors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rules(&self) -> MutexGuard<'_, BTreeMap<RuleLabels, Arc<RuleMetrics>>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Handles {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        Self {
-            candidates: register!(
-                registry,
-                "shadow_candidates",
-                "Requests that a rule with this mirror matched",
-                Family::default()
-            ),
-            shadows: register!(registry, "shadow_requests", "Ended shadows by outcome", Family::default()),
-            cut: register!(
-                registry,
-                "shadow_answers_cut",
-                "Answers of shadows that were longer than their bound and not read further",
-                Family::default()
-            ),
-            requests: register!(registry, "requests", "Answered primary requests of a rule", Family::default()),
-            mirrors: Mutex::default(),
-            rules: Mutex::default(),
-            wall: Wall::now(),
-        }
+        let known = Arc::<Known>::default();
+        registry.register_collector(Box::new(Counts(Arc::clone(&known))));
+        Self { known, wall: Wall::now() }
     }
 
-    pub(super) fn mirror(&self, labels: &MirrorLabels, destination: &str) -> Arc<MirrorMetrics> {
-        let mut known = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
-        let handles = known.entry((labels.clone(), destination.to_owned())).or_insert_with(|| {
-            let counter = |outcome, code| {
-                let labels = OutcomeLabels {
-                    namespace: labels.namespace.clone(),
-                    service: labels.service.clone(),
-                    rule: labels.rule.clone(),
-                    mirror: labels.mirror,
-                    destination: destination.to_owned(),
-                    outcome,
-                    code,
-                };
-                self.shadows.get_or_create(&labels).clone()
-            };
-            Arc::new(MirrorMetrics {
-                candidates: self.candidates.get_or_create(labels).clone(),
-                answered: CODE_CLASSES.map(|code| counter("answered", code)),
-                outcomes: Outcome::ALL.map(|(_, name)| counter(name, "")),
-                cut: self.cut.get_or_create(labels).clone(),
-                duration: Histogram::default(),
-                active: Taken::default(),
-            })
-        });
-        Arc::clone(handles)
+    pub(super) fn mirror(&self, labels: &MirrorLabels, destination: &Arc<str>) -> Arc<MirrorMetrics> {
+        let mut mirrors = self.known.mirrors();
+        let mirror = mirrors.entry(labels.clone()).or_default();
+        if let Some((_, known)) = mirror.by_destination.iter().find(|(name, _)| name == destination) {
+            return Arc::clone(known);
+        }
+        let everywhere = Arc::clone(&mirror.everywhere);
+        let handles = Arc::new(MirrorMetrics { everywhere, ..MirrorMetrics::default() });
+        mirror.by_destination.reserve_exact(1);
+        mirror.by_destination.push((Arc::clone(destination), Arc::clone(&handles)));
+        handles
     }
 
     pub(super) fn rule(&self, labels: &RuleLabels) -> Arc<RuleMetrics> {
-        let mut known = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
-        let handles = known.entry(labels.clone()).or_insert_with(|| {
-            let requests = CODE_CLASSES.map(|code| {
-                let RuleLabels { namespace, service, rule } = labels.clone();
-                self.requests.get_or_create(&RequestLabels { namespace, service, rule, code }).clone()
-            });
-            Arc::new(RuleMetrics { requests, duration: Histogram::default() })
-        });
-        Arc::clone(handles)
+        Arc::clone(self.known.rules().entry(labels.clone()).or_default())
     }
 
     /// What prometheus-client does not write.
     pub(super) fn write_histograms(&self, out: &mut String) -> fmt::Result {
         let help = "From a primary's head to the end of its answer";
         let mut family = histogram::Family::begin(out, self.wall, "understudy_request_duration_seconds", help)?;
-        for (labels, handles) in &*self.rules.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (labels, handles) in &*self.known.rules() {
             let RuleLabels { namespace, service, rule } = labels;
             family.member(&[("namespace", namespace), ("service", service), ("rule", rule)], &handles.duration)?;
         }
         let help = "From the start of a shadow that was sent to its end";
         let mut family = histogram::Family::begin(out, self.wall, "understudy_shadow_duration_seconds", help)?;
-        for ((labels, destination), handles) in &*self.mirrors.lock().unwrap_or_else(PoisonError::into_inner) {
-            let MirrorLabels { namespace, service, rule, mirror } = labels;
-            let labels: [(&str, &dyn fmt::Display); 5] = [
-                ("namespace", namespace),
-                ("service", service),
-                ("rule", rule),
-                ("mirror", mirror),
-                ("destination", destination),
-            ];
-            family.member(&labels, &handles.duration)?;
+        for (MirrorLabels { rule: RuleLabels { namespace, service, rule }, mirror }, known) in &*self.known.mirrors() {
+            for (destination, handles) in &known.by_destination {
+                let labels: [(&str, &dyn fmt::Display); 5] = [
+                    ("namespace", namespace),
+                    ("service", service),
+                    ("rule", rule),
+                    ("mirror", mirror),
+                    ("destination", destination),
+                ];
+                family.member(&labels, &handles.duration)?;
+            }
         }
         Ok(())
     }

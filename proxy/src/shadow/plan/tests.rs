@@ -8,7 +8,7 @@ use crate::{
     net::addr::{ClientAddr, EndpointAddr, OriginalDst},
     observe::{
         access_log::{AccessLog, PrimaryLine, RequestIds},
-        metrics::{Metrics, MirrorLabels},
+        metrics::{Metrics, MirrorLabels, RuleLabels},
     },
     route::{Destination, Methods, ShadowSettings},
     settings::{AccessLogSettings, AccessLogTarget, LogFormat},
@@ -33,8 +33,8 @@ impl World {
     }
 
     fn mirror(&self, sample_ppm: u32, max_concurrent: u32, endpoints: Result<usize, Unroutable>) -> Arc<Mirror> {
-        let labels =
-            MirrorLabels { namespace: "mirror".into(), service: "httpbin".into(), rule: "r".into(), mirror: 0 };
+        let rule = RuleLabels { namespace: "mirror".into(), service: "httpbin".into(), rule: "r".into() };
+        let labels = MirrorLabels { rule, mirror: 0 };
         let endpoint = |port| {
             let address = EndpointAddr(([10, 0, 0, 1], port as u16).into());
             Arc::new(Endpoint::new(address, "mirror/v2".into()))
@@ -47,7 +47,7 @@ impl World {
             },
             sample_ppm,
             settings: ShadowSettings { max_concurrent, ..ShadowSettings::default() },
-            metrics: self.metrics.mirror(&labels, "httpbin.mirror/v2"),
+            metrics: self.metrics.mirror(&labels, &"httpbin.mirror/v2".into()),
         })
     }
 

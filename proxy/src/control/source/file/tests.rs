@@ -148,3 +148,22 @@ async fn a_link_out_of_the_folder_is_followed() {
     fs::write(&target, "new").unwrap();
     assert_eq!(contents(source.changed().await), one("a.yaml", "new"));
 }
+
+/// Fails if a look makes the texts anew that have not changed (a large configuration would be in memory twice), or takes a changed one for the old one.
+#[test]
+fn only_what_has_changed_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    let long = "x".repeat(2 * PIECE);
+    fs::write(folder.path().join("b.yaml"), &long).unwrap();
+    for (before, after) in [("a", "a"), ("a", "b"), ("a", ""), ("", "a"), (&*long, &long[1..]), (&long[1..], &*long)] {
+        fs::write(&file, before).unwrap();
+        let roots = [root(folder.path()).unwrap()];
+        let old = read_all(&roots, &[]);
+        fs::write(&file, after).unwrap();
+        let new = read_all(&roots, &old);
+        assert_eq!(contents(&new), [one("a.yaml", after), one("b.yaml", &long)].concat());
+        let same = |index: usize| Arc::ptr_eq(old[index].text.as_ref().unwrap(), new[index].text.as_ref().unwrap());
+        assert_eq!((same(0), same(1)), (before == after, true));
+    }
+}
