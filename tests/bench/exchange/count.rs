@@ -19,6 +19,10 @@ use crate::{
     partners::{self, Rest, V1, V2},
 };
 
+/// What jemalloc does by the clock (it looks through its caches every 10 ms, and gives memory back later) would be counted by how slow the machine
+/// is. Without that a figure is the same within one or two in a thousand.
+const ALLOCATOR: &str = "experimental_tcache_gc:false,background_thread:false,dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
 /// Enough for pools and buffers to be as they stay, and enough more for a figure.
 const FEW: u64 = 50;
 const MANY: u64 = 550;
@@ -44,7 +48,7 @@ fn whole_run(netns: &Netns, dir: &Path, case: Case, requests: u64) -> Result<u64
     let (profile, log) = (dir.join(format!("{name}.callgrind")), dir.join(format!("{name}.log")));
     let mut valgrind = Command::new(needs::program("valgrind"));
     valgrind.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
-    valgrind.arg(env::current_exe()?).args(["serve", &name]);
+    valgrind.arg(env::current_exe()?).args(["serve", &name]).env("_RJEM_MALLOC_CONF", ALLOCATOR);
     let mut proxy = Process::start(netns, "the counted proxy", &mut valgrind, &log)?;
     let [clients, end] = wait::until("the counted proxy says its ports", || {
         proxy.must_run()?;

@@ -49,7 +49,7 @@ enum Part {
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match options.part {
-        Some(Part::Serve { case }) => proxy::serve(case).map(|()| true),
+        Some(Part::Serve { case }) => proxy::serve(case).map(|never| match never {}),
         None => gate(&options),
     };
     match done {

@@ -4,8 +4,10 @@
 //! somebody connects. Never: a timer that runs while nothing happens, for what it does would depend on the clock.
 
 use std::{
+    convert::Infallible,
     io::Write as _,
     net::{IpAddr, SocketAddr},
+    process::exit,
     rc::Rc,
     sync::Arc,
 };
@@ -37,13 +39,22 @@ use understudy::{
 use crate::case::Case;
 
 /// One worker, and a shadow for every request, however long the partners take.
-const ARGUMENTS: [&str; 8] =
-    ["understudy", "run", "--config", "-", "--workers", "1", "--shadow-shed-lag=0s", "--shadow-max-concurrent=100000"];
+const ARGUMENTS: [&str; 9] = [
+    "understudy",
+    "run",
+    "--config",
+    "-",
+    "--workers",
+    "1",
+    "--shadow-shed-lag=0s",
+    "--shadow-timeout=1h",
+    "--shadow-max-concurrent=100000",
+];
 const MANIFESTS: &str = include_str!("world.yaml");
 const CLIENT: [u8; 4] = [10, 244, 1, 10];
 
 /// Serves until told to end.
-pub(crate) fn serve(case: Case) -> Result<()> {
+pub(crate) fn serve(case: Case) -> Result<Infallible> {
     // As `runtime` makes it.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async {
@@ -67,7 +78,8 @@ pub(crate) fn serve(case: Case) -> Result<()> {
                     let client = ClientAddr(SocketAddr::new(IpAddr::from(CLIENT), peer.port()));
                     accept::adopt(&worker, &pod, OriginalDst(case.original()), client, stream);
                 }
-                _ = end.accept() => return Ok(()),
+                // In the middle of everything: what threads do when they end depends on which is first.
+                _ = end.accept() => exit(0),
             }
         }
     })

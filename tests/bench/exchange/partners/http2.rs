@@ -41,7 +41,7 @@ pub(super) fn play(case: Case, versions: Versions, proxy: SocketAddr, rest: Rest
             let primary = hear("v1", &mut v1).await?;
             let shadow = if case.is_mirrored() { Some(hear("v2", &mut v2).await?) } else { None };
             settle(rest).await?;
-            reply(primary)?;
+            reply(primary).context("v1 answers")?;
             let answer = step("the client has its answer", answer).await??;
             ensure!(answer.status() == 200, "the client was answered {}", answer.status());
             let mut body = answer.into_body();
@@ -51,7 +51,7 @@ pub(super) fn play(case: Case, versions: Versions, proxy: SocketAddr, rest: Rest
             }
             settle(rest).await?;
             if let Some(shadow) = shadow {
-                reply(shadow)?;
+                reply(shadow).context("v2 answers")?;
                 settle(rest).await?;
             }
         }

@@ -22,9 +22,6 @@ use crate::{
     variant::{Product, Protocol},
 };
 
-/// Whom the packet filter lets pass: uid and gid of every sidecar, as Istio has it.
-pub(crate) const UID: &str = "1337";
-
 /// Where requests and shadows go: the addresses of pods, which a mesh's control plane would tell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Endpoints {

@@ -5,7 +5,7 @@ use integration::Pod;
 
 use crate::variant::Protocol;
 
-/// A match of the sidecars themselves: they run as [`crate::rivals::UID`].
+/// Whom the packet filter lets pass: uid of every sidecar, as Istio has it.
 pub(crate) const SIDECARS: &str = "-m owner --uid-owner 1337";
 
 /// Turns connections to the Services' ports to the sidecar, unless the sidecar itself makes them.
