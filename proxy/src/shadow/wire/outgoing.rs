@@ -23,15 +23,15 @@ use crate::codec::trailers;
 /// What is left to write of a request.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// Written before the chunk: the head at first, sizes and ends of lines later.
+    /// Written before the chunk: the head at first, sizes later.
     lead: Vec<u8>,
     /// So much of the lead is written.
     led: usize,
     chunk: Option<Chunk>,
+    /// Written behind the chunk: the end of its line, or what is left of that.
+    tail: &'static [u8],
     body: QueueBody,
     framing: Framing,
-    /// The end of the line behind the last chunk's data is not in the lead yet.
-    open_line: bool,
     /// The body has ended.
     ended: bool,
     untouched: bool,
@@ -40,7 +40,7 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(head: Head, body: QueueBody) -> Self {
         let Head { bytes: lead, framing, .. } = head;
-        Self { lead, led: 0, chunk: None, body, framing, open_line: false, ended: false, untouched: true }
+        Self { lead, led: 0, chunk: None, tail: &[], body, framing, ended: false, untouched: true }
     }
 
     /// Nothing was written.
@@ -50,18 +50,23 @@ impl Outgoing {
 
     /// Everything is written.
     pub(super) fn is_done(&self) -> bool {
-        self.ended && self.chunk.is_none() && self.led == self.lead.len()
+        self.ended && !self.is_waiting()
+    }
+
+    /// Something is to be written.
+    fn is_waiting(&self) -> bool {
+        self.led < self.lead.len() || self.chunk.is_some() || !self.tail.is_empty()
     }
 
     /// Writes what there is.
     pub(super) fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.chunk.is_none() && !self.ended {
+            if self.chunk.is_none() && self.tail.is_empty() && !self.ended {
                 match Pin::new(&mut self.body).poll_frame(cx) {
                     Poll::Ready(Some(Ok(frame))) => self.add(frame)?,
                     Poll::Ready(Some(Err(given_up))) => return Poll::Ready(Err(io::Error::other(given_up))),
                     Poll::Ready(None) => self.end(&HeaderMap::new()),
-                    Poll::Pending if self.led == self.lead.len() => return Poll::Pending,
+                    Poll::Pending if !self.is_waiting() => return Poll::Pending,
                     Poll::Pending => {}
                 }
             }
@@ -69,8 +74,8 @@ impl Outgoing {
                 return Poll::Ready(Ok(()));
             }
             let chunk = self.chunk.as_ref().map_or(&[][..], |chunk| chunk.chunk());
-            let both = [IoSlice::new(&self.lead[self.led..]), IoSlice::new(chunk)];
-            let count = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &both))?;
+            let parts = [&self.lead[self.led..], chunk, self.tail].map(IoSlice::new);
+            let count = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -86,12 +91,16 @@ impl Outgoing {
             self.lead.clear();
             self.led = 0;
         }
+        let mut behind = count - lead;
         if let Some(chunk) = &mut self.chunk {
-            chunk.advance(count - lead);
+            let data = behind.min(chunk.remaining());
+            chunk.advance(data);
+            behind -= data;
             if !chunk.has_remaining() {
                 self.chunk = None;
             }
         }
+        self.tail = self.tail.get(behind..).unwrap_or_default();
     }
 
     /// A piece of the body follows the lead.
@@ -104,9 +113,8 @@ impl Outgoing {
             }
         };
         if self.framing == Framing::Chunked {
-            self.end_line();
             write!(self.lead, "{:x}\r\n", chunk.remaining())?;
-            self.open_line = true;
+            self.tail = b"\r\n";
         }
         self.chunk = Some(chunk);
         Ok(())
@@ -114,17 +122,10 @@ impl Outgoing {
 
     fn end(&mut self, last: &HeaderMap) {
         if self.framing == Framing::Chunked {
-            self.end_line();
             for part in [&b"0\r\n"[..], &trailers::lines(last), b"\r\n"] {
                 self.lead.extend_from_slice(part);
             }
         }
         self.ended = true;
-    }
-
-    fn end_line(&mut self) {
-        if std::mem::take(&mut self.open_line) {
-            self.lead.extend_from_slice(b"\r\n");
-        }
     }
 }

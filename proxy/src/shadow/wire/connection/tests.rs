@@ -153,3 +153,14 @@ async fn what_a_closed_connection_has_not_taken_goes_to_another() {
         assert_eq!(tokio::join!(run(&mut other, &mut get), answer(&mut far, SENT, OK)).0, Done::Answered(200));
     }
 }
+
+/// Fails if the end of a chunk waits for the next one: who reads by chunks would not have what v1 has.
+#[tokio::test]
+async fn a_chunk_goes_out_whole_before_there_is_another() {
+    let (mut wire, mut far) = pair().await;
+    let (mut exchange, sink, _failure) = exchange("POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    sink.push(&Bytes::from_static(b"hello"));
+    let request = "POST / HTTP/1.1\r\nHost: a-shadow\r\ntransfer-encoding: chunked\r\nx-understudy-shadow: true\r\n\r\n5\r\nhello\r\n";
+    let (done, ()) = tokio::join!(run(&mut wire, &mut exchange), answer(&mut far, request, OK));
+    assert_eq!(done, Done::Answered(200));
+}
