@@ -17,7 +17,8 @@ use integration::{
     theatre::{MIRROR, NEEDS, PORT, ROUTE, Setting, VIP, noise, whole},
 };
 use nix::sys::signal::Signal;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
+use understudy::shadow::connections::REST;
 
 fn main() -> ExitCode {
     harness::main(&[
@@ -339,6 +340,8 @@ fn a_v2_that_fails_is_not_felt() -> Result<()> {
         };
         ask().await?;
         theatre.outcomes(&[("connect_failed", 1)])?;
+        // Until then nobody finds out that it is back.
+        sleep(2 * REST).await;
         {
             let v2 = silent(&theatre, false)?;
             ask().await?;

@@ -1,17 +1,19 @@
 //! Every way for a shadow to end, each counted exactly once and under its own name; the client has v1's answer each time.
 
-use std::process::ExitCode;
+use std::{fs, process::ExitCode, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use integration::{
     Behaviour, Theatre, case, harness,
     theatre::{GET, MIRROR, NEEDS, ROUTE, Setting, from_v1, noise, whole},
 };
+use understudy::shadow::connections::REST;
 
 fn main() -> ExitCode {
     harness::main(&[
         case!(answered_is_counted_by_class_of_code).needs(NEEDS),
         case!(connect_failed).needs(NEEDS),
+        case!(a_v2_that_refuses_rests).needs(NEEDS),
         case!(timeout).needs(NEEDS),
         case!(reset).needs(NEEDS),
         case!(a_cut_answer_is_a_reset).needs(NEEDS),
@@ -60,6 +62,33 @@ fn connect_failed() -> Result<()> {
     from_v1(&theatre.ask(b"POST / HTTP/1.1\r\nHost: httpbin\r\nContent-Length: 2\r\n\r\nhi")?)?;
     theatre.outcomes(&[("connect_failed", 2)])?;
     reached(&theatre, 2, 0)
+}
+
+/// Fails if every shadow asks an endpoint that refuses: primaries would pay for that.
+fn a_v2_that_refuses_rests() -> Result<()> {
+    let theatre = Setting::new(MIRROR).v2_port_free().start()?;
+    let refused = || theatre.v2.pod.netns().run(resets_sent);
+    let (before, begun) = (refused()?, Instant::now());
+    // One connection has one worker.
+    let mut wire = theatre.dial()?;
+    for _ in 0..200 {
+        from_v1(&wire.exchange(GET)?)?;
+    }
+    theatre.outcomes(&[("connect_failed", 200)])?;
+    let attempts = refused()? - before;
+    let most = begun.elapsed().as_millis() / REST.as_millis() + 1;
+    ensure!((1..=most).contains(&u128::from(attempts)), "{attempts} attempts, where {most} are enough");
+    Ok(())
+}
+
+/// What this network namespace has refused or reset so far.
+fn resets_sent() -> Result<u64> {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = lines.next().zip(lines.next()).context("no counters of TCP")?;
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let (_, value) = counters.find(|(name, _)| *name == "OutRsts").context("no counter of resets")?;
+    Ok(value.parse()?)
 }
 
 /// Fails if a shadow has no timeout of its own, or if it is the client that waits for it.
