@@ -33,6 +33,7 @@ use super::{
     cgroup::CgroupRoot,
     cleanup::{self, TOP},
 };
+use crate::net;
 
 /// Most time that the kernel is given to detach what is no longer pinned.
 const DETACHED_AFTER: Duration = Duration::from_secs(2);
@@ -207,6 +208,12 @@ struct Retired {
 impl Retired {
     fn remove(&mut self, directory: &Path) -> Result<(), CaptureError> {
         self.links.extend(link_ids(directory));
+        for pin in entries(directory) {
+            // Not before it is certain that nobody lives there, and before the pins go: the number of a link is gone before its program is.
+            if let Err(error) = net::detach_pinned_link(&pin) {
+                tracing::debug!(pin = %pin.display(), %error, "not detached at once");
+            }
+        }
         for result in cleanup::remove_tree(directory) {
             match result {
                 Ok(path) => self.paths.push(path),

@@ -24,7 +24,7 @@ pub use factory::{Class, Family, SocketFactory};
 pub use listener::Listeners;
 pub use mark::Mark;
 pub use netns::{Netns, NetnsId};
-pub(crate) use sys::{give_back_free_memory, watch_readable};
+pub(crate) use sys::{detach_pinned_link, give_back_free_memory, watch_readable};
 
 use std::{io, path::PathBuf};
 

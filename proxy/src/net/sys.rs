@@ -4,7 +4,11 @@ use std::{
     ffi::CString,
     io,
     mem::size_of,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
     ptr::null_mut,
 };
 
@@ -41,6 +45,40 @@ pub(super) fn netns_cookie(socket: &impl AsFd) -> io::Result<u64> {
 pub(crate) fn watch_readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `AsyncFd` owns the descriptor, so it stays open and the same for as long as it is registered.
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Commands of `bpf(2)` (`enum bpf_cmd`).
+const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_LINK_DETACH: libc::c_int = 34;
+
+/// The part of `union bpf_attr` for [`BPF_OBJ_GET`].
+#[repr(C)]
+#[derive(Default)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+/// Detaches a pinned BPF link: when this returns its program runs no more, whoever has the link (`BPF_LINK_DETACH`, Linux 5.9). Removing the last pin
+/// alone leaves that to a work queue, which frees the link's number first.
+///
+/// # Errors
+/// `EINVAL` if the pin is of something else; `EOPNOTSUPP` for a kind of link that cannot be detached.
+pub(crate) fn detach_pinned_link(pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let attributes = ObjGet { pathname: path.as_ptr() as u64, ..ObjGet::default() };
+    // SAFETY: a path that ends in NUL and outlives the call, in attributes of the size that is said.
+    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size_of::<ObjGet>()) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call has just opened it for us.
+    let link = unsafe { OwnedFd::from_raw_fd(descriptor as libc::c_int) };
+    let number = link.as_raw_fd() as u32;
+    // SAFETY: the attributes are the link's descriptor alone, which is open.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const number, size_of::<u32>()) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives back to the machine, at once, what this thread's part of the allocator has free. By itself the allocator keeps it for ten seconds in
