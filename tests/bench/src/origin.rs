@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use integration::{Node, Pod, http, parity::Server, paths};
+use nix::unistd::Pid;
 
 use crate::variant::Protocol;
 
@@ -51,7 +52,7 @@ pub(crate) struct Seen {
 /// A running origin.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    _server: Server,
+    server: Server,
     pub(crate) pod: Pod,
     /// Its questions about itself are requests too.
     asked: AtomicU64,
@@ -79,7 +80,12 @@ impl Origin {
         let words = [paths::nginx(), "-p".into(), dir, "-c".into(), config, "-e".into(), "stderr".into()];
         let words = words.map(|word| word.display().to_string());
         let server = Server::start(node, &pod, "origin", Protocol::Http1.target(), &words)?;
-        Ok(Self { _server: server, pod, asked: AtomicU64::new(0) })
+        Ok(Self { server, pod, asked: AtomicU64::new(0) })
+    }
+
+    /// The leader of its process group.
+    pub(crate) fn pid(&self) -> Pid {
+        self.server.pid()
     }
 
     /// Where it answers.

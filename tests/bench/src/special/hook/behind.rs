@@ -10,6 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use integration::Pod;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeVal,
+};
 use tokio::runtime::{Builder, Runtime};
 use understudy::{
     capture::{Capture, CaptureOptions},
@@ -44,11 +48,10 @@ pub(super) fn measure(world: &World, rounds: usize, notes: &mut Notes) -> Result
     world::tune(redirected.netns())?;
     redirect::port(&redirected, Protocol::Http1.port(), SIDECAR, &format!("-m mark --mark {}", Mark::default()))?;
     for round in 0..rounds {
-        let mut machine = [0.0; 3];
-        let mut rate = [0.0; 3];
+        let (mut machine, mut parties, mut rate) = ([0.0; 3], [0.0; 3], [0.0; 3]);
         for turn in 0..3 {
             let which = (round + turn) % 3;
-            [machine[which], rate[which]] = match which {
+            [machine[which], parties[which], rate[which]] = match which {
                 0 => one(world, world.client(Product::Direct)?, None)?,
                 1 => behind_redirect(world, &redirected)?,
                 _ => behind_hook(world, world.client(Product::Understudy)?)?,
@@ -59,6 +62,9 @@ pub(super) fn measure(world: &World, rounds: usize, notes: &mut Notes) -> Result
         notes.note("trivial-hook", machine[2]);
         notes.note("trivial-hook-to-redirect", machine[2] / machine[1]);
         notes.note("trivial-added-to-redirect", (machine[2] - machine[0]) / (machine[1] - machine[0]));
+        notes.note("trivial-parties-redirect", parties[1]);
+        notes.note("trivial-parties-hook", parties[2]);
+        notes.note("trivial-parties", parties[2] / parties[1]);
         notes.note("trivial-redirect-rate", rate[1]);
         notes.note("trivial-hook-rate", rate[2]);
         notes.note("trivial-rates", rate[2] / rate[1]);
@@ -74,35 +80,50 @@ pub(super) fn figures(notes: &Notes) -> Vec<Option<Figure>> {
         notes.figure("trivial-hook", "the same through that proxy behind the hook", "µs/req"),
         notes.figure("trivial-hook-to-redirect", "behind the hook : behind REDIRECT, in the same round", "×"),
         notes.figure("trivial-added-to-redirect", "the same of what is added to the round without a proxy", "×"),
+        notes.figure("trivial-parties-redirect", "CPU of client, proxy and v1 alone, behind REDIRECT", "µs/req"),
+        notes.figure("trivial-parties-hook", "CPU of client, proxy and v1 alone, behind the hook", "µs/req"),
+        notes.figure("trivial-parties", "behind the hook : behind REDIRECT, in the same round", "×"),
         notes.figure("trivial-redirect-rate", "what goes through behind REDIRECT", "req/s"),
         notes.figure("trivial-hook-rate", "what goes through behind the hook", "req/s"),
         notes.figure("trivial-rates", "behind the hook : behind REDIRECT, in the same round", "×"),
     ]
 }
 
-/// CPU of the machine for each request, microseconds, and requests/s.
-fn one(world: &World, client: &Pod, through: Option<&Trivial>) -> Result<[f64; 2]> {
+/// For each request CPU of the machine, and of those who take part (which other work on the machine does not disturb), microseconds; requests/s.
+fn one(world: &World, client: &Pod, through: Option<&Trivial>) -> Result<[f64; 3]> {
     let before = through.map_or(0, Trivial::carried);
-    let meter = Meter::start(None)?;
+    let (before_own, meter) = (own()?, Meter::start(Some(world.v1.pid()))?);
     let outcome = load::play(LOAD, &world.programs, client, Flavour::Plain, SECONDS, 0.0)?;
     let used = meter.end()?;
+    let parties = used.group + own()? - before_own;
     ensure!(outcome.requests > 0, "no request was answered well ({} errors)", outcome.errors);
     ensure!(outcome.errors * 100 <= outcome.requests, "{} errors beside {}", outcome.errors, outcome.requests);
     if let Some(proxy) = through {
         let carried = proxy.carried() - before;
         ensure!(carried * 100 >= outcome.requests * 99, "{carried} of {} went through the proxy", outcome.requests);
     }
-    Ok([used.machine * 1e6 / outcome.requests as f64, outcome.requests as f64 / outcome.seconds])
+    let requests = outcome.requests as f64;
+    Ok([used.machine * 1e6 / requests, parties * 1e6 / requests, requests / outcome.seconds])
 }
 
-fn behind_redirect(world: &World, pod: &Pod) -> Result<[f64; 2]> {
+/// CPU seconds of this process, whose threads the proxy is, and of its children that have ended: the client is one.
+fn own() -> Result<f64> {
+    let spent = |who| -> Result<f64> {
+        let usage = getrusage(who)?;
+        let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
+    };
+    Ok(spent(UsageWho::RUSAGE_SELF)? + spent(UsageWho::RUSAGE_CHILDREN)?)
+}
+
+fn behind_redirect(world: &World, pod: &Pod) -> Result<[f64; 3]> {
     let listener = pod.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, SIDECAR)).context("cannot listen"))?;
     let proxy = Trivial::new();
     proxy.serve(&pod.netns().path(), &listener, || Ok(Asked::Tracking))?;
     one(world, pod, Some(&proxy))
 }
 
-fn behind_hook(world: &World, pod: &Pod) -> Result<[f64; 2]> {
+fn behind_hook(world: &World, pod: &Pod) -> Result<[f64; 3]> {
     let hooked = Hooked::start(pod)?;
     let result = one(world, pod, Some(&hooked.served.proxy));
     drop(hooked);
