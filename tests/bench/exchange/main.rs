@@ -130,5 +130,8 @@ fn judge(baseline: &Baseline, counted: &BTreeMap<String, u64>) -> Result<bool> {
          figures by `cargo xtask bench --gate --accept` and say in the commit what they pay for.",
         worse.join(", ")
     );
+    if !same_compiler {
+        println!("That is no failure, because the compilers differ.");
+    }
     Ok(!same_compiler)
 }

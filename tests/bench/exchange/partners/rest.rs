@@ -20,16 +20,22 @@ const PAUSE: Duration = Duration::from_micros(150);
 pub(crate) struct Rest(pub(crate) Pid);
 
 impl Rest {
-    /// Waits until the worker sleeps and no socket has bytes to be read, twice in a row.
+    /// Waits until two looks in a row find it at rest.
     pub(super) fn wait(self) -> Result<()> {
         let start = Instant::now();
         let mut looks = 0;
         while looks < 2 {
             ensure!(start.elapsed() < PATIENCE, "the counted proxy does not come to rest");
             sleep(PAUSE);
-            looks = if self.sleeps()? && nothing_waits()? { looks + 1 } else { 0 };
+            looks = if self.look()? { looks + 1 } else { 0 };
         }
         Ok(())
+    }
+
+    /// Whether the worker sleeps and no socket has bytes to be read. That is true of the partners' sockets too: who has tasks that read must let
+    /// them run between two looks.
+    pub(super) fn look(self) -> Result<bool> {
+        Ok(self.sleeps()? && nothing_waits()?)
     }
 
     /// The worker is the proxy's first thread.
