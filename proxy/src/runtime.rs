@@ -165,6 +165,7 @@ async fn tick(worker: &Worker, pulse: &Pulse, mut heartbeat: Option<Heartbeat>) 
             tracing::error!(%error, "no heartbeat: connections will go past us");
         }
         worker.watchman.look(worker.shared.settings.patience);
+        // Who has no requests lets go of an old table too.
         drop(worker.table());
         count += 1;
         if count.is_multiple_of(TICKS_BETWEEN_EVICTIONS) {

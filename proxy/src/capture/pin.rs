@@ -14,13 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::{
-    Ebpf,
-    programs::{
-        links::{FdLink, PinnedLink},
-        loaded_links,
-    },
-};
+use aya::Ebpf;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sys::statfs::{BPF_FS_MAGIC, statfs},
@@ -35,8 +29,6 @@ use super::{
 };
 use crate::net;
 
-/// Most time that the kernel is given to detach what is no longer pinned.
-const DETACHED_AFTER: Duration = Duration::from_secs(2);
 /// So long a name may be held by somebody who only removes what a dead process has pinned under it.
 const REMOVED_AFTER: Duration = Duration::from_millis(200);
 
@@ -154,8 +146,7 @@ impl Pins {
                 retired.remove_dead(&instance)?;
             }
         }
-        wait_until_detached(&retired.links);
-        Ok(retired.paths)
+        Ok(retired.0)
     }
 
     /// Unmounts the bpffs that we had mounted, if nobody else has put something there.
@@ -198,25 +189,22 @@ impl Pins {
     }
 }
 
-/// What was removed, and the links that were pinned there.
+/// What was removed.
 #[derive(Default)]
-struct Retired {
-    paths: Vec<PathBuf>,
-    links: Vec<u32>,
-}
+struct Retired(Vec<PathBuf>);
 
 impl Retired {
     fn remove(&mut self, directory: &Path) -> Result<(), CaptureError> {
-        self.links.extend(link_ids(directory));
         for pin in entries(directory) {
-            // Not before it is certain that nobody lives there, and before the pins go: the number of a link is gone before its program is.
+            // Until its hooks are detached they refuse for their closed rules, whatever we do. The end of the last pin alone leaves that to a work
+            // queue of the kernel (`bpf_link_put`), and even a link's number is gone before its program is.
             if let Err(error) = net::detach_pinned_link(&pin) {
-                tracing::debug!(pin = %pin.display(), %error, "not detached at once");
+                tracing::warn!(pin = %pin.display(), %error, "closed rules may refuse until the kernel has detached what a dead process left");
             }
         }
         for result in cleanup::remove_tree(directory) {
             match result {
-                Ok(path) => self.paths.push(path),
+                Ok(path) => self.0.push(path),
                 Err((path, error)) => return Err(failed("removing", &path, &error)),
             }
         }
@@ -246,22 +234,6 @@ impl Retired {
 /// What is in a directory; a missing one has nothing.
 fn entries(directory: &Path) -> Vec<PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-/// Numbers of the links that are pinned in a directory.
-fn link_ids(directory: &Path) -> Vec<u32> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let links = entries.filter_map(|entry| FdLink::from(PinnedLink::from_pin(entry.path()).ok()?).info().ok());
-    links.map(|info| info.id()).collect()
-}
-
-/// The kernel detaches a link some milliseconds after its last pin was removed (`bpf_link_put` leaves it to a work queue). Until then the
-/// hooks of a former process refuse for their closed rules, whatever we do.
-fn wait_until_detached(ids: &[u32]) {
-    let start = Instant::now();
-    while start.elapsed() < DETACHED_AFTER && loaded_links().flatten().any(|link| ids.contains(&link.id())) {
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// One more than the highest there is.

@@ -1,4 +1,4 @@
-//! System calls that no crate of ours wraps. Comes in: descriptors. Goes out: plain values. Never: policy.
+//! Calls of the system and of the allocator that no crate of ours wraps. Comes in: descriptors, paths. Goes out: plain values. Never: policy.
 
 use std::{
     ffi::CString,

@@ -1,12 +1,9 @@
 //! What a shadow holds of its request's body, and what that costs the node.
 //!
-//! A chunk is charged from the moment that it is queued until the connection has written or dropped it, so the bytes in hyper's hands count as
+//! A chunk is charged from the moment that it is queued until the connection has written or dropped it, so the bytes in a codec's hands count as
 //! well. What the kernel holds is bounded by the socket ([`crate::net::factory`]).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::{cell::Cell, rc::Rc};
 
 use bytes::{Buf, Bytes};
 
@@ -16,29 +13,29 @@ use crate::codec::kept;
 /// Memory that a chunk takes beside its bytes: many tiny chunks must not slip through the budget.
 pub(super) const OVERHEAD: usize = 128;
 
-/// What one shadow holds. Its chunks keep it alive. (hyper wants chunks that could go to another thread; these never do.)
+/// What one shadow holds. Its chunks keep it alive.
 #[derive(Debug)]
 pub(super) struct Account {
     budget: Budget,
-    unsent: AtomicUsize,
+    unsent: Cell<usize>,
 }
 
 impl Account {
-    pub(super) fn new(budget: Budget) -> Arc<Self> {
-        Arc::new(Self { budget, unsent: AtomicUsize::new(0) })
+    pub(super) fn new(budget: Budget) -> Rc<Self> {
+        Rc::new(Self { budget, unsent: Cell::new(0) })
     }
 
     /// Body bytes that are not written yet.
     pub(super) fn unsent(&self) -> usize {
-        self.unsent.load(Ordering::Relaxed)
+        self.unsent.get()
     }
 
     /// Charges a chunk; `None` if the node's budget is spent.
-    pub(super) fn charge(self: &Arc<Self>, bytes: &Bytes) -> Option<Chunk> {
+    pub(super) fn charge(self: &Rc<Self>, bytes: &Bytes) -> Option<Chunk> {
         let length = bytes.len();
         self.budget.take(length + OVERHEAD).then(|| {
-            self.unsent.fetch_add(length, Ordering::Relaxed);
-            Chunk { bytes: kept(bytes), length, account: Arc::clone(self) }
+            self.unsent.set(self.unsent.get() + length);
+            Chunk { bytes: kept(bytes), length, account: Rc::clone(self) }
         })
     }
 }
@@ -49,7 +46,7 @@ pub struct Chunk {
     bytes: Bytes,
     /// As it was charged: what is written is memory until the whole chunk is.
     length: usize,
-    account: Arc<Account>,
+    account: Rc<Account>,
 }
 
 impl Buf for Chunk {
@@ -68,7 +65,7 @@ impl Buf for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.account.unsent.fetch_sub(self.length, Ordering::Relaxed);
+        self.account.unsent.set(self.account.unsent.get() - self.length);
         self.account.budget.give(self.length + OVERHEAD);
     }
 }

@@ -1,39 +1,27 @@
 //! The Host of a shadow: `-shadow` before the port, inside nothing (Envoy's `shadowAppendedHost`,
 //! `source/common/router/shadow_writer_impl.cc`).
 
-use http::{
-    HeaderValue, Uri, Version,
-    header::HOST,
-    request::Parts,
-    uri::{Authority, PathAndQuery},
-};
+use http::{HeaderValue, Uri, header::HOST, request::Parts, uri::Authority};
 
 use crate::route::authority::{self, port_start};
 
-/// Puts the suffix where the request says whom it is for: in its Host, and over HTTP/2 in `:authority` if it has one.
+/// Puts the suffix where a request over HTTP/2 says whom it is for: in `:authority`, in its Host, or in both. (Over HTTP/1 `wire::head` writes it.)
 pub fn append(head: &mut Parts, suffix: &str) {
     let Ok(Some(authority)) = authority::of(head) else { return };
     let shadow = with_suffix(authority, suffix);
-    // `insert` keeps the field's place. Over HTTP/2 a field is changed, not added.
-    if (head.version != Version::HTTP_2 || head.headers.contains_key(HOST))
+    // `insert` keeps the field's place. A field is changed, not added.
+    if head.headers.contains_key(HOST)
         && let Ok(host) = HeaderValue::from_str(&shadow)
     {
         head.headers.insert(HOST, host);
     }
-    if head.uri.authority().is_none() {
-        return;
-    }
-    let mut target = head.uri.clone().into_parts();
-    if head.version == Version::HTTP_2 {
+    if head.uri.authority().is_some() {
+        let mut target = head.uri.clone().into_parts();
         target.authority = Authority::from_maybe_shared(shadow).ok().or(target.authority);
-    } else {
-        // An absolute target would contradict the new Host.
-        target.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
-        (target.scheme, target.authority) = (None, None);
-    }
-    // The parts come from a target and fit together as they did there.
-    if let Ok(target) = Uri::from_parts(target) {
-        head.uri = target;
+        // The parts come from a target and fit together as they did there.
+        if let Ok(target) = Uri::from_parts(target) {
+            head.uri = target;
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -40,7 +39,7 @@ struct Inner {
     chunks: VecDeque<Chunk>,
     trailers: Option<HeaderMap>,
     /// What it holds; `None` = there will be nothing.
-    account: Option<Arc<Account>>,
+    account: Option<Rc<Account>>,
     /// Bytes handed to the shadow's connection.
     sent: u64,
     limit: usize,
@@ -166,7 +165,7 @@ impl Failure {
         self.0.borrow().sent
     }
 
-    /// The shadow's connection has written the whole request: nothing is left in the queue or in hyper's hands.
+    /// The shadow's connection has written the whole request: nothing is left in the queue or in a codec's hands.
     #[must_use]
     pub fn is_sent(&self) -> bool {
         let inner = self.0.borrow();

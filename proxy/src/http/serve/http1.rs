@@ -41,10 +41,8 @@ pub async fn serve(connection: Rc<Connection>, io: Prefixed<ClientStream>) -> hy
         .with_upgrades();
     tokio::pin!(serving);
     // These wait for as long as the connection lives: no request pays for a look at them.
-    let mut draining = pin!(drain.cancelled());
-    let mut broken = pin!(client.broken());
-    let mut draining = Seldom::new(draining.as_mut());
-    let broken = Seldom::new(broken.as_mut());
+    let (draining, broken) = (pin!(drain.cancelled()), pin!(client.broken()));
+    let (mut draining, broken) = (Seldom::new(draining), Seldom::new(broken));
     let finish = async {
         tokio::select! {
             // The codec first: before it has seen the bytes that `detect` read, it would take the connection for an idle one and close it.
