@@ -65,12 +65,16 @@ impl Connections {
         self.tried(key, self.http2.take(pod, key).await)
     }
 
+    /// Of those who come after a rest one tries; the next may if there is no answer for as long again.
     fn may_try(&self, key: Key) -> Result<(), Fault> {
-        let resting = self.resting.borrow();
-        match resting.get(&key) {
-            Some((until, fault)) if Instant::now() < *until => Err(*fault),
-            _ => Ok(()),
+        let mut resting = self.resting.borrow_mut();
+        let Some((until, fault)) = resting.get_mut(&key) else { return Ok(()) };
+        let now = Instant::now();
+        if now < *until {
+            return Err(*fault);
         }
+        *until = now + REST;
+        Ok(())
     }
 
     fn tried<T>(&self, key: Key, result: Result<T, Fault>) -> Result<T, Fault> {
@@ -98,8 +102,9 @@ impl Connections {
     pub fn evict(&self) {
         self.http1.evict();
         self.http2.evict();
+        // Longer than the rest itself: while shadows go on, one at a time is to try.
         let now = Instant::now();
-        self.resting.borrow_mut().retain(|_, (until, _)| now < *until);
+        self.resting.borrow_mut().retain(|_, (until, _)| now < *until + 10 * REST);
     }
 
     /// Closes every idle connection of a pod that is no longer enrolled; an open one would keep its namespace alive.
