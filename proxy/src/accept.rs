@@ -27,7 +27,7 @@ use crate::{
     enrol::{EnrolledPod, Serve},
     fault::{Fault, Kind},
     http::{
-        respond,
+        fast_path, respond,
         serve::{http1, http2},
     },
     net::{
@@ -309,6 +309,7 @@ async fn converse(connection: &Rc<Connection>) -> anyhow::Result<()> {
         }
         Verdict::Http1 => {
             worker.counters.http.inc();
+            let Some(read) = fast_path::serve(connection, read).await? else { return Ok(()) };
             let served = http1::serve(Rc::clone(connection), Prefixed::new(read, stream)).await;
             // hyper has answered 400 or 431 by itself.
             if served.as_ref().is_err_and(|error| error.is_parse()) {

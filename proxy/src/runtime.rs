@@ -170,6 +170,7 @@ async fn tick(worker: &Worker, pulse: &Pulse, mut heartbeat: Option<Heartbeat>) 
         count += 1;
         if count.is_multiple_of(TICKS_BETWEEN_EVICTIONS) {
             worker.primaries.evict();
+            worker.links.evict();
             worker.shadows.evict();
         }
     }

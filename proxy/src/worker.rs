@@ -17,7 +17,7 @@ use crate::{
     control::Store,
     enrol::EnrolledPod,
     fault::Fault,
-    http::{interim::Interim, replay::Room, request_body::RequestBody},
+    http::{fast_path::link::Links, interim::Interim, replay::Room, request_body::RequestBody},
     net::{
         addr::{ClientAddr, NetnsCookie, OriginalDst},
         client_stream::ClientStream,
@@ -92,6 +92,8 @@ pub struct Worker {
     pub origins: Origins,
     /// Connections of primaries.
     pub primaries: Pools<RequestBody>,
+    /// The same for plain requests.
+    pub links: Links,
     /// Connections of shadows.
     pub shadows: Connections,
     /// Where answers to shadows are read; nothing stays in it.
@@ -135,6 +137,7 @@ impl Worker {
         Self {
             origins,
             primaries: Pools::new(shared.dialer.clone(), idle, MaxIdle::ANY),
+            links: Links::new(shared.dialer.clone(), idle),
             shadows: Connections::new(shared.dialer.clone(), idle, MaxIdle::FEW),
             room: RefCell::new(vec![0; ROOM].into()),
             counters,
@@ -181,6 +184,7 @@ impl Worker {
     /// Drops everything that keeps a pod's namespace alive.
     pub fn forget(&self, pod: NetnsCookie) {
         self.primaries.forget(pod);
+        self.links.forget(pod);
         self.shadows.forget(pod);
     }
 }

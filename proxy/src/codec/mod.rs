@@ -6,9 +6,11 @@
 //! of a reset in both directions, informational answers, and a request that was provably not processed together with its body.
 //!
 //! [`Incoming`] is a body that arrives, [`upload`] sends one on a stream, [`caller`] is the client's stream as its upstream stream
-//! sees it; [`trailers`] are HTTP/1's.
+//! sees it; [`trailers`] are HTTP/1's. `answer_framing` and `chunked` find the end of an answer over HTTP/1 where no codec reads it.
 
+pub(crate) mod answer_framing;
 pub mod caller;
+pub(crate) mod chunked;
 mod error;
 mod incoming;
 mod kept;

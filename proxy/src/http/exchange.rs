@@ -3,7 +3,7 @@
 use std::{mem, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
-use http_body::Body as _;
+use http_body::{Body as _, SizeHint};
 use hyper::upgrade::OnUpgrade;
 
 use super::{
@@ -75,7 +75,11 @@ pub async fn exchange(
 }
 
 /// The rules that the request's Host falls under; `None` = it is none of ours.
-fn find<'a>(table: &'a Table, connection: &Connection, head: &Parts) -> Result<Option<&'a VirtualHost>, Fault> {
+pub(super) fn find<'a>(
+    table: &'a Table,
+    connection: &Connection,
+    head: &Parts,
+) -> Result<Option<&'a VirtualHost>, Fault> {
     let Some(authority) = authority::of(head)? else { return Ok(None) };
     let name = authority::host(authority);
     Ok(table.virtual_host(&connection.pod.namespace, connection.original.0.port(), name).map(|host| &**host))
@@ -108,7 +112,7 @@ async fn ruled(
         return Err(Fault::route(Kind::NoRule));
     };
     line.ruled(rule);
-    let (shadows, sinks) = mirror(connection, rule, &head, &body, line);
+    let (shadows, sinks) = mirror(connection, rule, &head, &body.size_hint(), line);
     let answer = match &rule.action {
         Action::Answer(answer) => {
             line.destination(&OURSELVES.into());
@@ -166,7 +170,13 @@ async fn steer(
 }
 
 /// Counts the request at every mirror of its rule.
-fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming, line: &Line) -> (Shadows, Vec<Sink>) {
+pub(super) fn mirror(
+    connection: &Connection,
+    rule: &Rule,
+    head: &Parts,
+    body: &SizeHint,
+    line: &Line,
+) -> (Shadows, Vec<Sink>) {
     if rule.mirrors.is_empty() {
         return (Shadows::default(), Vec::new());
     }
@@ -183,7 +193,7 @@ fn mirror(connection: &Connection, rule: &Rule, head: &Parts, body: &Incoming, l
         identity: line.identity(),
         tie: line.tie(),
     };
-    plan::plan(&rule.mirrors, candidate, &body.size_hint(), &connection.worker.shared.limits)
+    plan::plan(&rule.mirrors, candidate, body, &connection.worker.shared.limits)
 }
 
 /// Where a request goes, and with how much patience.

@@ -114,7 +114,8 @@ impl<C: Reusable> Pool<C> {
         }
     }
 
-    fn pop(&self, key: Key) -> Option<C> {
+    /// The same, where whoever is not closed is ready.
+    pub fn pop(&self, key: Key) -> Option<C> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(&key)?;
         let taken = loop {

@@ -7,13 +7,14 @@
 use std::mem::{self, MaybeUninit};
 
 use http::StatusCode;
-use httparse::{Header, ParserConfig, Status};
+use httparse::{Header, Status};
 
-use super::{
-    super::answer::Answer,
+use super::super::answer::Answer;
+use crate::codec::{
+    answer_framing::{self, Framing, may_end},
     chunked::{Chunked, Found},
+    limits::{MAX_HEADER_BYTES, MAX_HEADERS},
 };
-use crate::codec::limits::{MAX_HEADER_BYTES, MAX_HEADERS};
 
 /// How far an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +32,6 @@ pub(super) enum Reply {
     },
     /// It broke off, or makes no sense.
     Broken,
-}
-
-/// Bytes before those of a read that may belong to the end of a head.
-const END_OF_HEAD: usize = 3;
-
-/// Whether a head may end in these bytes.
-fn may_end(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// What is at the beginning of an answer.
@@ -86,13 +79,13 @@ impl Reader {
             return self.body(bytes, answer);
         }
         let mut held = mem::take(&mut self.held);
-        let new = held.len().saturating_sub(END_OF_HEAD);
+        let before = held.len();
         let bytes = if held.is_empty() {
             bytes
         } else {
             held.extend_from_slice(bytes);
             // A head that dribbles is not read from its beginning for each byte.
-            if held.len() <= MAX_HEADER_BYTES && !may_end(&held[new..]) {
+            if held.len() <= MAX_HEADER_BYTES && !may_end(&held, before) {
                 self.held = held;
                 return Reply::Partial;
             }
@@ -127,7 +120,8 @@ impl Reader {
         loop {
             let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
             let mut head = httparse::Response::new(&mut []);
-            match lenient().parse_response_with_uninit_headers(&mut head, &bytes[start..], &mut fields) {
+            match answer_framing::lenient().parse_response_with_uninit_headers(&mut head, &bytes[start..], &mut fields)
+            {
                 Ok(Status::Complete(length)) => start += length,
                 Ok(Status::Partial) => return Head::Partial(start),
                 Err(_) => return Head::Nonsense,
@@ -144,31 +138,14 @@ impl Reader {
         }
     }
 
-    /// What the final head says of its body (RFC 9112, 6.3). Returns false if nobody can say where that ends.
+    /// What the final head says of its body. Returns false if nobody can say where that ends.
     fn frame(&mut self, is_current: bool, fields: &[Header<'_>]) -> bool {
-        let values = |name: &'static str| {
-            let named = fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-            named.flat_map(|field| field.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-        };
-        let has_none = self.is_head || matches!(self.status, 101 | 204 | 304);
-        let closes = values("connection").any(|token| token.eq_ignore_ascii_case(b"close"));
-        self.stays = self.is_current && is_current && !closes;
-        self.part = match values("transfer-encoding").next_back() {
-            _ if has_none => Part::Length(0),
-            Some(coding) if is_current && coding.eq_ignore_ascii_case(b"chunked") => {
-                // Whoever believes the length sees another end.
-                self.stays &= values("content-length").next().is_none();
-                Part::Chunks(Chunked::new())
-            }
-            Some(_) => Part::Rest,
-            None => {
-                let mut lengths = values("content-length").map(length);
-                match lengths.next() {
-                    None => Part::Rest,
-                    Some(Some(first)) if lengths.all(|other| other == Some(first)) => Part::Length(first),
-                    Some(_) => return false,
-                }
-            }
+        let Some(ending) = answer_framing::of(self.status, is_current, self.is_head, fields) else { return false };
+        self.stays = self.is_current && ending.stays;
+        self.part = match ending.framing {
+            Framing::Length(length) => Part::Length(length),
+            Framing::Chunked => Part::Chunks(Chunked::new()),
+            Framing::Close => Part::Rest,
         };
         true
     }
@@ -196,18 +173,6 @@ impl Reader {
         // What follows the answer was not asked for.
         end.map_or(Reply::Partial, |end| self.whole(end == bytes.len()))
     }
-}
-
-/// What every client takes, a shadow takes too.
-fn lenient() -> ParserConfig {
-    let mut config = ParserConfig::default();
-    config.allow_spaces_after_header_name_in_responses(true).allow_obsolete_multiline_headers_in_responses(true);
-    config
-}
-
-fn length(digits: &[u8]) -> Option<u64> {
-    let only_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| only_digits)?.parse().ok()
 }
 
 #[cfg(test)]

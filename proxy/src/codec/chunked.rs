@@ -1,7 +1,7 @@
 //! Where a body in chunks ends (RFC 9112, 7.1). Comes in: its bytes, as they happen to be read. Goes out: how many of them are data, and whether the
 //! last chunk and its trailers have come. Never: the data itself.
 
-use crate::codec::limits::MAX_HEADER_BYTES;
+use super::limits::MAX_HEADER_BYTES;
 
 /// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum State {
 
 /// Reads along.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     state: State,
     /// Bytes that are no data, since the last data.
     other: usize,
@@ -28,7 +28,7 @@ pub(super) struct Chunked {
 
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// So much data; more is to come.
     Data(u64),
     /// So much data, and its end after so many bytes of what was read.
@@ -38,12 +38,12 @@ pub(super) enum Found {
 }
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: State::Size(None), other: 0 }
     }
 
     /// Reads on.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Found {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Found {
         let (mut at, mut data) = (0, 0);
         while let Some(byte) = bytes.get(at) {
             if let State::Data(left) = &mut self.state {

@@ -1,0 +1,82 @@
+//! Plain requests of one captured connection, one after the other, until one is not plain.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{
+    choose::choose,
+    primary::{self, Cut},
+    request::{self, NotPlain},
+};
+use crate::{seldom::Seldom, worker::Connection};
+
+/// Bytes of requests that are read at once.
+const READ: usize = 4096;
+
+/// Serves plain requests; `unread` was read before. Returns what is unread when hyper has to go on, or nothing if the connection has ended.
+///
+/// # Errors
+/// If the client's connection breaks.
+pub async fn serve(connection: &Rc<Connection>, unread: BytesMut) -> io::Result<Option<BytesMut>> {
+    // These wait for as long as the connection lives: no request pays for a look at them.
+    let (draining, broken) = (pin!(connection.drain.cancelled()), pin!(connection.stream.broken()));
+    let (mut draining, broken) = (Seldom::new(draining), Seldom::new(broken));
+    tokio::select! {
+        biased;
+        served = converse(connection, unread, &mut draining) => served,
+        // While it waits for an endpoint nobody looks at the client; without this an exchange would outlive its client.
+        () = broken => Ok(None),
+    }
+}
+
+async fn converse(
+    connection: &Rc<Connection>,
+    mut unread: BytesMut,
+    draining: &mut (impl Future<Output = ()> + Unpin),
+) -> io::Result<Option<BytesMut>> {
+    let mut client = connection.stream.clone();
+    loop {
+        let plain = match request::read(&mut unread) {
+            Ok(Some(plain)) => plain,
+            Err(NotPlain) => return Ok(Some(unread)),
+            Ok(None) => {
+                unread.reserve(READ);
+                let read = poll_fn(|cx| match pin!(client.read_buf(&mut unread)).poll(cx) {
+                    Poll::Pending => Pin::new(&mut *draining).poll(cx).map(|()| Ok(0)),
+                    read => read,
+                });
+                if read.await? == 0 {
+                    if unread.is_empty() {
+                        client.shutdown().await?;
+                        return Ok(None);
+                    }
+                    // hyper knows what to say to half a request.
+                    return Ok(Some(unread));
+                }
+                continue;
+            }
+        };
+        let table = connection.worker.table();
+        let Some(chosen) = choose(&table, connection, &plain.head) else { return Ok(Some(plain.put_back(&unread))) };
+        match primary::perform(connection, &chosen, &plain, &mut client).await {
+            Ok(true) => {}
+            Ok(false) => {
+                client.shutdown().await?;
+                return Ok(None);
+            }
+            Err(Cut::Halfway) => {
+                connection.stream.reset();
+                return Ok(None);
+            }
+            Err(Cut::Client(error)) => return Err(error),
+        }
+    }
+}
