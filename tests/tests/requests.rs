@@ -60,7 +60,9 @@ fn heads_arrive_as_they_were_sent() -> Result<()> {
     let request = b"GET / HTTP/1.1\r\nHost: httpbin\r\nX-A: 1\r\nX-B: 2\r\nX-A: 3\r\n\r\n";
     let gathered = b"GET / HTTP/1.1\r\nHost: httpbin\r\nX-A: 1\r\nX-A: 3\r\nX-B: 2\r\n\r\n";
     arrives(&theatre, &mut wire, request, gathered, b"")?;
-    theatre.outcomes(&[("answered", 11)])?;
+    // A connection that has carried nothing but plain requests keeps every field where it was.
+    arrives(&theatre, &mut theatre.dial()?, request, request, b"")?;
+    theatre.outcomes(&[("answered", 12)])?;
     theatre.control(GET)?;
     Ok(())
 }

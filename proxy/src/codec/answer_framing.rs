@@ -5,6 +5,8 @@
 
 use httparse::{Header, ParserConfig};
 
+use super::fields::{Field, members};
+
 /// How an answer's end is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -23,35 +25,62 @@ pub(crate) struct Ending {
     pub framing: Framing,
     /// Of the answer, but not of the connection: it may carry another request, as far as its endpoint is concerned.
     pub stays: bool,
+    /// It is in a transfer coding.
+    pub is_coded: bool,
+    /// Chunked stands where it cannot: before another coding.
+    pub is_nonsense: bool,
+    /// The connection has fields of its own.
+    pub names_fields: bool,
 }
 
 /// Of an answer to HEAD (`is_head`), of HTTP/1.1 (`is_current`). `None` = nobody can say where it ends.
 pub(crate) fn of(status: u16, is_current: bool, is_head: bool, fields: &[Header<'_>]) -> Option<Ending> {
-    let values = |name: &'static str| {
-        let named = fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
-        named.flat_map(|field| field.value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    let has_none = is_head || matches!(status, 101 | 204 | 304);
-    let closes = values("connection").any(|token| token.eq_ignore_ascii_case(b"close"));
-    let mut stays = is_current && !closes;
-    let framing = match values("transfer-encoding").next_back() {
-        _ if has_none => Framing::Length(0),
-        Some(coding) if is_current && coding.eq_ignore_ascii_case(b"chunked") => {
-            // Whoever believes the length sees another end.
-            stays &= values("content-length").next().is_none();
-            Framing::Chunked
-        }
-        Some(_) => Framing::Close,
-        None => {
-            let mut lengths = values("content-length").map(length);
-            match lengths.next() {
-                None => Framing::Close,
-                Some(Some(first)) if lengths.all(|other| other == Some(first)) => Framing::Length(first),
-                Some(_) => return None,
+    let (mut length_said, mut lengths_agree) = (None, true);
+    let (mut is_coded, mut is_chunked, mut is_nonsense) = (false, false, false);
+    let (mut closes, mut names_fields) = (false, false);
+    for Header { name, value } in fields {
+        match Field::of(name.as_bytes()) {
+            Field::Length => {
+                for member in members(value) {
+                    let length = length(member);
+                    lengths_agree &= length.is_some() && length_said.is_none_or(|said| said == length);
+                    length_said = Some(length);
+                }
             }
+            Field::Coding => {
+                for coding in members(value) {
+                    is_nonsense |= is_chunked || !coding.is_ascii();
+                    is_chunked = coding.eq_ignore_ascii_case(b"chunked");
+                    is_coded = true;
+                }
+            }
+            Field::Connection => {
+                for token in members(value) {
+                    let is_close = token.eq_ignore_ascii_case(b"close");
+                    closes |= is_close;
+                    names_fields |= !is_close && !token.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut stays = is_current && !closes;
+    let framing = if is_head || matches!(status, 101 | 204 | 304) {
+        Framing::Length(0)
+    } else if is_coded && is_chunked && is_current {
+        // Whoever believes the length sees another end.
+        stays &= length_said.is_none();
+        Framing::Chunked
+    } else if is_coded {
+        Framing::Close
+    } else {
+        match length_said {
+            None => Framing::Close,
+            Some(Some(length)) if lengths_agree => Framing::Length(length),
+            Some(_) => return None,
         }
     };
-    Some(Ending { framing, stays })
+    Some(Ending { framing, stays, is_coded, is_nonsense, names_fields })
 }
 
 /// What every client takes, we take too.

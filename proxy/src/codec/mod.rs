@@ -6,12 +6,14 @@
 //! of a reset in both directions, informational answers, and a request that was provably not processed together with its body.
 //!
 //! [`Incoming`] is a body that arrives, [`upload`] sends one on a stream, [`caller`] is the client's stream as its upstream stream
-//! sees it; [`trailers`] are HTTP/1's. `answer_framing` and `chunked` find the end of an answer over HTTP/1 where no codec reads it.
+//! sees it; [`trailers`] are HTTP/1's. `fields`, `answer_framing` and `chunked` are for
+//! messages over HTTP/1 that no codec reads.
 
 pub(crate) mod answer_framing;
 pub mod caller;
 pub(crate) mod chunked;
 mod error;
+pub(crate) mod fields;
 mod incoming;
 mod kept;
 pub mod limits;

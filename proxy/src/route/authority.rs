@@ -62,13 +62,30 @@ fn is_valid(authority: &str) -> bool {
 fn is_registered_name(mut name: &[u8]) -> bool {
     while let [byte, rest @ ..] = name {
         name = match (byte, rest) {
+            (byte, rest) if IN_NAMES[usize::from(*byte)] => rest,
             (b'%', [high, low, rest @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            (byte, rest) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
             _ => return false,
         };
     }
     true
 }
+
+/// What a name may have in it (RFC 3986, 3.2.2: `unreserved` and `sub-delims`). Every request's Host is looked through.
+const IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+,;=";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

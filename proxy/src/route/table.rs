@@ -63,7 +63,7 @@ pub struct Table {
     /// `client namespace`, then by name.
     pub short_hosts: Lookup<u16, Lookup<Box<str>, Names>>,
     /// Labels of the pods that are enrolled, by address: some rules are for some clients only.
-    pub clients: HashMap<IpAddr, Labels>,
+    pub clients: Lookup<IpAddr, Labels>,
 }
 
 impl Table {

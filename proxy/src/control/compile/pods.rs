@@ -1,7 +1,6 @@
 //! Which pods are enrolled.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +11,7 @@ use crate::control::{
     model::{CaptureLabel, Pod},
     plan::{PodPlan, Sandbox},
 };
-use crate::route::Labels;
+use crate::route::{Labels, table::Lookup};
 
 /// Where `ip netns add` puts names.
 const NETNS_DIR: &str = "/run/netns";
@@ -27,8 +26,8 @@ pub(super) fn pods(world: &World<'_>, node: Option<&str>, findings: &mut Finding
 }
 
 /// Labels of the pods to enrol, by their addresses.
-pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> HashMap<IpAddr, Labels> {
-    let mut clients = HashMap::new();
+pub(super) fn clients(world: &World<'_>, plans: &[PodPlan]) -> Lookup<IpAddr, Labels> {
+    let mut clients = Lookup::default();
     for plan in plans {
         if let Some(pod) = world.pod_of(&plan.namespace, Some(&plan.name), IpAddr::V4(Ipv4Addr::UNSPECIFIED)) {
             clients.extend(plan.ips.iter().map(|ip| (*ip, pod.labels.clone())));

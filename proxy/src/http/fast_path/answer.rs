@@ -7,11 +7,11 @@ use std::{mem, mem::MaybeUninit, ops::Range};
 
 use httparse::{Header, Status};
 
-use super::fields::{Field, members};
 use crate::{
     codec::{
         answer_framing::{self, Framing, may_end},
         chunked::{Chunked, Found},
+        fields::{self, Field, members},
         limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     },
     fault::Kind,
@@ -118,16 +118,18 @@ impl Reader {
     fn heads(&mut self, bytes: &[u8], lead: &mut Vec<u8>, closes: bool) -> Result<Heads, Kind> {
         let mut start = 0;
         loop {
-            let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+            let mut places = [const { MaybeUninit::uninit() }; MAX_HEADERS];
             let mut head = httparse::Response::new(&mut []);
             let parsed =
-                answer_framing::lenient().parse_response_with_uninit_headers(&mut head, &bytes[start..], &mut fields);
+                answer_framing::lenient().parse_response_with_uninit_headers(&mut head, &bytes[start..], &mut places);
             match parsed {
                 Ok(Status::Complete(length)) => start += length,
                 Ok(Status::Partial) => return Ok(Heads::Partial(start)),
                 Err(_) => return Err(Kind::Reset),
             }
             let status = head.code.ok_or(Kind::Reset)?;
+            // What is taken out makes room for what is added.
+            lead.reserve(bytes.len().min(MAX_HEADER_BYTES) + 64);
             lead.extend_from_slice(b"HTTP/1.1 ");
             for divisor in [100, 10, 1] {
                 lead.push(b'0' + (status / divisor % 10) as u8);
@@ -140,7 +142,7 @@ impl Reader {
                 101 => return Err(Kind::Reset),
                 100..200 => {
                     let goes_on = |field| !matches!(field, Field::Length | Field::Coding);
-                    pass_on(head.headers, lead, goes_on);
+                    pass_on(head.headers, true, lead, goes_on);
                     lead.extend_from_slice(b"\r\n");
                 }
                 _ => {
@@ -161,14 +163,16 @@ impl Reader {
         closes: bool,
     ) -> Result<(), Kind> {
         let ending = answer_framing::of(status, is_current, self.is_head, fields).ok_or(Kind::Reset)?;
-        let is_coded = check_coding(fields)?;
-        if is_coded && !is_current {
+        if ending.is_nonsense {
+            return Err(Kind::MalformedAnswer);
+        }
+        if ending.is_coded && !is_current {
             return Err(Kind::Reset);
         }
         self.stays = ending.stays;
         // Said twice, it is said once; beside a coding, the coding counts.
-        let mut says_length = is_coded || status == 204;
-        pass_on(fields, lead, |field| match field {
+        let mut says_length = ending.is_coded || status == 204;
+        pass_on(fields, ending.names_fields, lead, |field| match field {
             Field::Length => !mem::replace(&mut says_length, true),
             Field::Coding => status != 204,
             _ => true,
@@ -215,31 +219,12 @@ impl Reader {
     }
 }
 
-/// An answer may be in any coding, but chunked can only be the last, and once (RFC 9112, 6.1). Returns whether it is in one.
-fn check_coding(fields: &[Header<'_>]) -> Result<bool, Kind> {
-    let (mut is_coded, mut chunked) = (false, false);
-    for field in fields.iter().filter(|field| Field::of(field.name.as_bytes()) == Field::Coding) {
-        for coding in members(field.value) {
-            if chunked || !coding.is_ascii() {
-                return Err(Kind::MalformedAnswer);
-            }
-            chunked = coding.eq_ignore_ascii_case(b"chunked");
-            is_coded = true;
-        }
-    }
-    Ok(is_coded)
-}
-
-/// Writes the fields that are end-to-end and that `goes_on` lets pass.
-fn pass_on(fields: &[Header<'_>], lead: &mut Vec<u8>, mut goes_on: impl FnMut(Field) -> bool) {
-    let connection = |field: &&Header<'_>| Field::of(field.name.as_bytes()) == Field::Connection;
-    let names_some = fields.iter().any(|field| connection(&field) && !is_usual(field.value));
+/// Writes the fields that are end-to-end and that `goes_on` lets pass. `some_are_named` = the connection has fields of its own.
+fn pass_on(fields: &[Header<'_>], some_are_named: bool, lead: &mut Vec<u8>, mut goes_on: impl FnMut(Field) -> bool) {
     let is_named = |name: &str| {
-        names_some
-            && fields
-                .iter()
-                .filter(connection)
-                .any(|field| members(field.value).any(|member| member.eq_ignore_ascii_case(name.as_bytes())))
+        let connections = fields.iter().filter(|field| Field::of(field.name.as_bytes()) == Field::Connection);
+        let mut named = connections.flat_map(|field| members(field.value));
+        some_are_named && named.any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
     };
     for Header { name, value } in fields {
         let field = Field::of(name.as_bytes());
@@ -251,23 +236,11 @@ fn pass_on(fields: &[Header<'_>], lead: &mut Vec<u8>, mut goes_on: impl FnMut(Fi
             Field::Plain | Field::Expect => !is_named(name),
         };
         if goes {
-            for part in [name.as_bytes(), b": "] {
-                lead.extend_from_slice(part);
-            }
-            let value = match field {
-                // The same length may stand there several times.
-                Field::Length => members(value).next().unwrap_or_default(),
-                _ => *value,
-            };
-            // A line that was folded is one (RFC 9112, 5.2).
-            lead.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
-            lead.extend_from_slice(b"\r\n");
+            // The same length may stand there several times.
+            let value = if field == Field::Length { members(value).next().unwrap_or_default() } else { value };
+            fields::write(lead, name.as_bytes(), value);
         }
     }
-}
-
-fn is_usual(connection: &[u8]) -> bool {
-    connection.eq_ignore_ascii_case(b"close") || connection.eq_ignore_ascii_case(b"keep-alive")
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@
 
 mod answer;
 mod choose;
-mod fields;
 pub mod link;
 mod primary;
 mod relay;

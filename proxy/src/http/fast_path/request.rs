@@ -9,8 +9,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request::Parts, uri::PathAndQuery};
 use httparse::{Header, Status};
 
-use super::fields::{Field, members};
-use crate::codec::answer_framing::length;
+use crate::codec::{
+    answer_framing::length,
+    fields::{self, Field, members},
+};
 
 /// Most fields of a plain request.
 const MOST_FIELDS: usize = 64;
@@ -154,9 +156,7 @@ fn assemble(
         let (name, value) = (usize::from(*name), usize::from(*value));
         let (name, value) = (name..name + usize::from(*name_length), value..value + usize::from(*value_length));
         if !matches!(Field::of(&bytes[name.clone()]), Field::Connection | Field::HopByHop) {
-            for part in [&bytes[name.clone()], b": ", &bytes[value.clone()], b"\r\n"] {
-                written.extend_from_slice(part);
-            }
+            fields::write(written, &bytes[name.clone()], &bytes[value.clone()]);
         }
         let name = HeaderName::from_bytes(&bytes[name]).ok()?;
         headers.try_append(name, HeaderValue::from_maybe_shared(bytes.slice(value)).ok()?).ok()?;

@@ -15,7 +15,8 @@ fn written(text: &str) -> String {
 fn what_is_written_is_what_came_without_what_is_hop_by_hop() {
     let came = "GET /a?b=%20c HTTP/1.1\r\nHOST: Example:80\r\nX-one: 1\r\nConnection: Keep-Alive\r\nx-ONE:  two \r\nkeep-alive: 5\r\n\
          Proxy-Connection: x\r\nCookie:\r\nuser-agent: \u{e4}\r\n\r\n";
-    let expected = "GET /a?b=%20c HTTP/1.1\r\nHOST: Example:80\r\nX-one: 1\r\nx-ONE: two\r\nCookie: \r\nuser-agent: \u{e4}\r\n\r\n";
+    let expected =
+        "GET /a?b=%20c HTTP/1.1\r\nHOST: Example:80\r\nX-one: 1\r\nx-ONE: two\r\nCookie:\r\nuser-agent: \u{e4}\r\n\r\n";
     assert_eq!(written(came), expected);
     let (plain, _) = plain(came);
     assert_eq!((plain.head.uri.to_string().as_str(), plain.head.headers.len(), plain.stays), ("/a?b=%20c", 8, true));

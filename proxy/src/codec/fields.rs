@@ -1,8 +1,8 @@
-//! The fields that a plain message may not just be passed on with. Comes in: a field's name. Goes out: what is special about it.
+//! The fields over HTTP/1 that mean something to an intermediary. Comes in: a field's name. Goes out: what it is. Never: a field that only the ends of the message care for.
 
 /// What a field is to an intermediary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(crate) enum Field {
     /// End-to-end.
     Plain,
     /// Whom the request is for.
@@ -25,7 +25,8 @@ pub(super) enum Field {
 
 impl Field {
     /// Of this name, in any letter case.
-    pub(super) fn of(name: &[u8]) -> Self {
+    #[inline]
+    pub(crate) fn of(name: &[u8]) -> Self {
         let is = |wanted: &str| name.eq_ignore_ascii_case(wanted.as_bytes());
         match name.len() {
             2 if is("te") => Self::Te,
@@ -42,7 +43,19 @@ impl Field {
     }
 }
 
+/// Writes a field as hyper does: without a blank if there is nothing behind it. A line that was folded is one (RFC 9112, 5.2).
+pub(crate) fn write(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    to.extend_from_slice(name);
+    to.extend_from_slice(if value.is_empty() { b":" } else { b": " });
+    if value.contains(&b'\n') {
+        to.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+    } else {
+        to.extend_from_slice(value);
+    }
+    to.extend_from_slice(b"\r\n");
+}
+
 /// The members of a list, without the spaces around them.
-pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
