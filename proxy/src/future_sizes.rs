@@ -36,8 +36,8 @@ fn tasks_stay_as_small_as_they_are() {
         ("… its HTTP/2 codec", of2(http2::serve), 2_816),
         ("a stream of HTTP/2", of3(http2::stream), 8_000),
         ("a request with its primary", of2(exchange::exchange), 7_000),
-        ("a shadow over HTTP/1", of3(send::perform_http1), 2_240),
-        ("a shadow over HTTP/2", of3(send::perform_http2), 4_480),
+        ("a shadow over HTTP/1", of3(send::perform_http1), 1_072),
+        ("a shadow over HTTP/2", of3(send::perform_http2), 2_688),
         ("an opaque connection", of3(opaque::splice), 512),
     ];
     let mut too_large = Vec::new();

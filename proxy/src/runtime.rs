@@ -30,12 +30,12 @@ use crate::{
         loop_lag::{LoopLag, LoopLags},
         worker_tasks::WorkerTasks,
     },
-    shadow::overload::PROBE,
+    shadow::{deadlines, overload::PROBE},
     worker::{Shared, Worker},
 };
 
 /// How often a worker shows that it is alive, looks whether it is time to look at its connections, and closes what has been idle for too long (every hundredth time).
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = deadlines::LOOK;
 const TICKS_BETWEEN_EVICTIONS: u64 = 100;
 /// A worker that has not ticked for this long is stuck; the heartbeat stops.
 const LATE: Duration = Duration::from_millis(400);
@@ -108,6 +108,7 @@ impl Workers {
                 runtime.block_on(async {
                     let worker = Rc::new(Worker::new(index, shared, origins, seed()));
                     spawn_local(probe(Rc::clone(&worker), lags));
+                    spawn_local(end_shadows(Rc::clone(&worker)));
                     tokio::select! {
                         biased;
                         () = tick(&worker, &pulse, beat) => {}
@@ -164,6 +165,7 @@ async fn tick(worker: &Worker, pulse: &Pulse, mut heartbeat: Option<Heartbeat>) 
         {
             tracing::error!(%error, "no heartbeat: connections will go past us");
         }
+        worker.deadlines.look();
         worker.watchman.look(worker.shared.settings.patience);
         // Who has no requests lets go of an old table too.
         drop(worker.table());
@@ -183,6 +185,12 @@ async fn probe(worker: Rc<Worker>, lags: Arc<[LoopLag]>) {
         let now = monotonic_ns();
         lags[worker.index].probed(now, worker.overload.probed(now));
     }
+}
+
+/// Hears that there is no more time for shadows.
+async fn end_shadows(worker: Rc<Worker>) {
+    worker.shared.shadows_end.cancelled().await;
+    worker.deadlines.end();
 }
 
 /// A start for a worker's random numbers, from the system's randomness that the standard library's hasher is keyed with.

@@ -30,7 +30,7 @@ use crate::{
     patience::{Patience, Watchman},
     route::Table,
     settings::DataSettings,
-    shadow::{connections::Connections, overload::Overload, plan::Limits, send::Origin},
+    shadow::{connections::Connections, deadlines::Deadlines, overload::Overload, plan::Limits, send::Origin},
     under_way::{Part, UnderWay},
     upstream::{connect::Dialer, connection::Pools, pool::MaxIdle},
 };
@@ -80,7 +80,7 @@ pub struct Counters {
 /// A worker's hold on the table; requests take theirs on this one, not on the table, whose count all workers share.
 pub type Held = Rc<Arc<Table>>;
 
-/// Bytes of answers to shadows that are read at once.
+/// Bytes of answers that are read at once.
 const ROOM: usize = 16 * 1024;
 
 /// One worker.
@@ -96,7 +96,9 @@ pub struct Worker {
     pub links: Links,
     /// Connections of shadows.
     pub shadows: Connections,
-    /// Where answers to shadows are read; nothing stays in it.
+    /// How long its shadows may take.
+    pub deadlines: Rc<Deadlines>,
+    /// Where answers are read that no codec reads; nothing stays in it.
     pub room: RefCell<Box<[u8]>>,
     /// Counters.
     pub counters: Counters,
@@ -139,6 +141,7 @@ impl Worker {
             primaries: Pools::new(shared.dialer.clone(), idle, MaxIdle::ANY),
             links: Links::new(shared.dialer.clone(), idle),
             shadows: Connections::new(shared.dialer.clone(), idle, MaxIdle::FEW),
+            deadlines: Rc::default(),
             room: RefCell::new(vec![0; ROOM].into()),
             counters,
             overload: Overload::new(shared.settings.shadow_shed_lag, monotonic_ns()),

@@ -46,11 +46,11 @@ impl Connections {
     /// # Errors
     /// As [`Dialer::open`].
     pub async fn wire(&self, pod: &Arc<EnrolledPod>, key: Key) -> Result<Wire, Fault> {
-        if let Some(wire) = self.http1.take(key).await {
+        if let Some(wire) = self.http1.pop(key) {
             return Ok(wire);
         }
         self.may_try(key)?;
-        self.tried(key, self.dialer.open(pod, key.endpoint, key.class).await.map(Wire::new))
+        self.tried(key, Box::pin(self.dialer.open(pod, key.endpoint, key.class)).await.map(Wire::new))
     }
 
     /// A stream for a shadow over HTTP/2.

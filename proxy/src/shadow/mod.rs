@@ -4,13 +4,14 @@
 //! Never: an error to the primary, or anything that the primary awaits.
 //!
 //! `plan` decides per mirror at the request's start, `departure` waits for the primary's head to be written, `queue` carries body chunks from the
-//! primary's body to the shadow's, `send` performs the shadow over what `connections` keeps (`wire` is HTTP/1), `answer` counts what comes back, `ticket` sees to it that each is counted once, `budget` bounds the node's memory (`chunk` is what it counts), `overload` puts shadows last when
+//! primary's body to the shadow's, `send` performs the shadow over what `connections` keeps (`wire` is HTTP/1) in the time that `deadlines` gives it, `answer` counts what comes back, `ticket` sees to it that each is counted once, `budget` bounds the node's memory (`chunk` is what it counts), `overload` puts shadows last when
 //! the CPU is short, `key`, `sample` and `host` are the arithmetic.
 
 mod answer;
 pub mod budget;
 pub mod chunk;
 pub mod connections;
+pub mod deadlines;
 pub mod departure;
 pub mod host;
 pub mod key;

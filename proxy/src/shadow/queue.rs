@@ -150,10 +150,12 @@ impl Failure {
         let mut inner = self.0.borrow_mut();
         match inner.state {
             State::Failed(outcome) => Poll::Ready(outcome),
-            _ => {
+            State::Open => {
                 inner.failure_waker = Some(cx.waker().clone());
                 Poll::Pending
             }
+            // Nothing can fail any more.
+            State::Complete | State::Unwanted => Poll::Pending,
         }
     }
 }

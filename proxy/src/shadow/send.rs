@@ -1,14 +1,21 @@
 //! A shadow's life after the start: connect, send, drain the answer, end.
 
-use std::{future::poll_fn, mem, rc::Rc, sync::Arc};
+use std::{
+    future::poll_fn,
+    mem,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
 
 use http::{HeaderValue, Request, request::Parts};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     MARKER,
     answer::Answer,
+    deadlines::Deadline,
     host,
     outcome::{Ended, Outcome},
     plan::Planned,
@@ -73,10 +80,13 @@ pub(crate) async fn perform_http1(origin: Rc<Origin>, planned: Planned, primary:
     ticket.begin(endpoint.address, || head.said());
     let key = key(&origin, endpoint, &mirror.settings, Protocol::Http1);
     let mut exchange = Exchange::new(head, body, origin.worker.shared.settings.shadow_answer_bytes);
-    let attempt = attempt_http1(&origin, key, &mirror.settings, &mut exchange);
-    let (ended, wire) = match unless_it_must_end(&origin.worker, &mut failure, attempt).await {
-        Ok(ended) => ended,
-        Err(outcome) => (Ended::Without(outcome), None),
+    let deadline = origin.worker.deadlines.of_one();
+    let (ended, wire) = {
+        let attempt = pin!(attempt_http1(&origin, key, &mirror.settings, &deadline, &mut exchange));
+        match unless_it_must_end(&deadline, &mut failure, attempt).await {
+            Ok(ended) => ended,
+            Err(outcome) => (Ended::Without(outcome), None),
+        }
     };
     if let Some(wire) = wire {
         origin.worker.shadows.give_back(origin.drain.is_cancelled(), key, wire);
@@ -90,6 +100,7 @@ async fn attempt_http1(
     origin: &Origin,
     key: Key,
     settings: &ShadowSettings,
+    deadline: &Deadline,
     exchange: &mut Exchange,
 ) -> (Ended, Option<Wire>) {
     let worker = &origin.worker;
@@ -98,12 +109,11 @@ async fn attempt_http1(
             Ok(wire) => wire,
             Err(fault) => return (Ended::Without(unconnected(fault)), None),
         };
-        let exchanged = poll_fn(|cx| wire.poll(exchange, &mut worker.room.borrow_mut(), cx));
-        match timeout(settings.timeout, exchanged).await {
-            Ok(Done::Answered(status)) => return (Ended::Answered(status), Some(wire)),
-            Ok(Done::Broken) => return (Ended::Without(Outcome::Reset), None),
-            Ok(Done::Unsent) => {}
-            Err(_) => return (Ended::Without(Outcome::Timeout), None),
+        deadline.begin(settings.timeout);
+        match poll_fn(|cx| wire.poll(exchange, &mut worker.room.borrow_mut(), cx)).await {
+            Done::Answered(status) => return (Ended::Answered(status), Some(wire)),
+            Done::Broken => return (Ended::Without(Outcome::Reset), None),
+            Done::Unsent => {}
         }
     }
 }
@@ -120,10 +130,14 @@ pub(crate) async fn perform_http2(origin: Rc<Origin>, planned: Planned, mut head
     ticket.begin(endpoint.address, || Some((Requested::of(&head), host::of(&head).unwrap_or_default())));
     let key = key(&origin, endpoint, &mirror.settings, Protocol::Http2);
     let mut answer = Answer::default();
-    let attempt = attempt_http2(&origin, key, Request::from_parts(head, body), &mirror.settings, &mut answer);
-    let (ended, stream) = match unless_it_must_end(&origin.worker, &mut failure, attempt).await {
-        Ok(ended) => ended,
-        Err(outcome) => (Ended::Without(outcome), None),
+    let deadline = origin.worker.deadlines.of_one();
+    let (ended, stream) = {
+        let request = Request::from_parts(head, body);
+        let attempt = pin!(attempt_http2(&origin, key, request, &mirror.settings, &deadline, &mut answer));
+        match unless_it_must_end(&deadline, &mut failure, attempt).await {
+            Ok(ended) => ended,
+            Err(outcome) => (Ended::Without(outcome), None),
+        }
     };
     if let (Ended::Answered(_), Some((leash, stream)), true) = (ended, stream, failure.is_sent()) {
         leash.let_go();
@@ -140,6 +154,7 @@ async fn attempt_http2(
     key: Key,
     mut request: Request<QueueBody>,
     settings: &ShadowSettings,
+    deadline: &Deadline,
     answer: &mut Answer,
 ) -> (Ended, Option<(Leash, Stream<super::chunk::Chunk>)>) {
     let worker = &origin.worker;
@@ -150,16 +165,14 @@ async fn attempt_http2(
             Err(fault) => return (Ended::Without(unconnected(fault)), None),
         };
         let leash = stream.leash();
+        deadline.begin(settings.timeout);
         let exchange = async {
             let response = stream.send(request, None).await?;
             let status = response.status().as_u16();
             let arrived = answer.discard(response.into_body(), worker.shared.settings.shadow_answer_bytes).await;
             Ok(if arrived { Ended::Answered(status) } else { Ended::Without(Outcome::Reset) })
         };
-        let result: Result<Ended, Unanswered<QueueBody>> = match timeout(settings.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => return (Ended::Without(Outcome::Timeout), None),
-        };
+        let result: Result<Ended, Unanswered<QueueBody>> = exchange.await;
         match result {
             Ok(ended) => return (ended, Some((leash, stream)).filter(|_| !answer.cut)),
             Err(Unanswered { unprocessed: Some(unsent), whole: true, .. }) if !mem::replace(&mut again, true) => {
@@ -178,18 +191,22 @@ async fn attempt_http2(
     }
 }
 
-/// Does the work, unless the request can no longer be completed, or there is no more time for shadows: then the outcome.
+/// Does the work, unless the request can no longer be completed, or there is no more time for it: then the outcome.
 async fn unless_it_must_end<T>(
-    worker: &Worker,
+    deadline: &Deadline,
     failure: &mut Failure,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Outcome> {
-    tokio::select! {
-        biased;
-        outcome = poll_fn(|cx| failure.poll(cx)) => Err(outcome),
-        () = worker.shared.shadows_end.cancelled() => Err(Outcome::Draining),
-        done = work => Ok(done),
-    }
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = failure.poll(cx) {
+            return Poll::Ready(Err(outcome));
+        }
+        if let Poll::Ready(outcome) = deadline.poll(cx) {
+            return Poll::Ready(Err(outcome));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
 }
 
 fn choose<'a>(origin: &Origin, endpoints: &'a [Arc<Endpoint>]) -> Option<&'a Arc<Endpoint>> {

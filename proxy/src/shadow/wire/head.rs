@@ -6,9 +6,10 @@
 use std::mem::MaybeUninit;
 
 use http::{HeaderName, Uri, header::HOST, uri::PathAndQuery};
-use httparse::Status;
+use memchr::{memchr, memmem, memrchr};
 
 use crate::{
+    codec::fields,
     observe::access_log::Requested,
     route::{HeaderOps, ShadowSettings},
     shadow::{MARKER, host},
@@ -46,12 +47,9 @@ impl Head {
     /// Of a primary's head; what follows it in `written` is not looked at. `None` = it is none, which no codec writes.
     #[must_use]
     pub fn of_shadow(written: &[u8], settings: &ShadowSettings) -> Option<Self> {
-        let (mut few, mut many) = places(written);
-        let fields = if many.is_empty() { &mut few[..] } else { &mut many[..] };
-        let mut primary = httparse::Request::new(&mut []);
-        let Ok(Status::Complete(length)) = primary.parse_with_uninit_headers(written, fields) else { return None };
-        let (method, target) = (primary.method?, Target::of(primary.path?));
-        let said = primary.headers.iter().find(|field| is(field.name.as_bytes(), &HOST)).map(|field| field.value);
+        let Written { method, target, is_current, fields, length } = Written::of(written)?;
+        let target = Target::of(target);
+        let said = fields.clone().find(|(name, _)| is(name, &HOST)).map(|(_, value)| value);
         // Not everything in a Host is text; what is not stays as it is.
         let authority = target.authority.or_else(|| std::str::from_utf8(said?).ok());
         let host = authority.map(|authority| host::with_suffix(authority, &settings.host_suffix));
@@ -60,15 +58,16 @@ impl Head {
         let mut head = Self {
             bytes: Vec::with_capacity(length + settings.host_suffix.len() + 64),
             framing: Framing::Plain,
-            is_head: method == "HEAD",
-            is_current: primary.version == Some(1),
+            is_head: method == b"HEAD",
+            is_current,
         };
-        for part in [method, " ", &target.path, if head.is_current { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" }] {
-            head.bytes.extend_from_slice(part.as_bytes());
+        let version = if is_current { " HTTP/1.1\r\n" } else { " HTTP/1.0\r\n" };
+        for part in [method, b" ", target.path.as_bytes(), version.as_bytes()] {
+            head.bytes.extend_from_slice(part);
         }
-        let lines = primary.headers.iter().map(|field| match (field.name.as_bytes(), host) {
-            (name, Some(host)) if is(name, &HOST) => (name, host),
-            (name, _) => (name, field.value),
+        let lines = fields.map(|(name, value)| match host {
+            Some(host) if is(name, &HOST) => (name, host),
+            _ => (name, value),
         });
         let lines = lines.chain(host.filter(|_| said.is_none()).map(|host| (HOST.as_str().as_bytes(), host)));
         if settings.headers.is_empty() {
@@ -86,16 +85,10 @@ impl Head {
             if is(name, &http::header::TRANSFER_ENCODING) {
                 self.framing = Framing::Chunked;
             }
-            self.field(name, value);
+            fields::write(&mut self.bytes, name, value);
         }
-        self.field(MARKER.as_str().as_bytes(), b"true");
+        fields::write(&mut self.bytes, MARKER.as_str().as_bytes(), b"true");
         self.bytes.extend_from_slice(b"\r\n");
-    }
-
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        for part in [name, b": ", value, b"\r\n"] {
-            self.bytes.extend_from_slice(part);
-        }
     }
 
     /// What the access log says of it: the request, and whom it is for.
@@ -110,6 +103,53 @@ impl Head {
         let version = if self.is_current { http::Version::HTTP_11 } else { http::Version::HTTP_10 };
         Some((Requested::new(head.method?, head.path?, version), host))
     }
+}
+
+/// A head as we or the codec have written it: one form, one blank behind each colon. (What a client has sent is no such thing.)
+struct Written<'a> {
+    method: &'a [u8],
+    target: &'a str,
+    is_current: bool,
+    fields: Fields<'a>,
+    /// Of the head, with the empty line.
+    length: usize,
+}
+
+/// The lines behind the first.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Written<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let length = memmem::find(bytes, b"\r\n\r\n")? + 4;
+        let (line, fields) = line(&bytes[..length])?;
+        let (method, line) = line.split_at(memchr(b' ', line)?);
+        let (target, version) = line.split_at(memrchr(b' ', line)?);
+        let is_current = match version {
+            b" HTTP/1.1" => true,
+            b" HTTP/1.0" => false,
+            _ => return None,
+        };
+        let target = std::str::from_utf8(target.get(1..)?).ok()?;
+        Some(Self { method, target, is_current, fields: Fields(fields), length })
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Line<'a>;
+
+    fn next(&mut self) -> Option<Line<'a>> {
+        let (field, rest) = line(self.0)?;
+        self.0 = rest;
+        let (name, value) = field.split_at(memchr(b':', field)?);
+        Some((name, value[1..].trim_ascii()))
+    }
+}
+
+/// A line without its end, and what follows.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(b'\n', bytes)?;
+    Some((bytes[..end].strip_suffix(b"\r")?, &bytes[end + 1..]))
 }
 
 type Places<'a> = [MaybeUninit<httparse::Header<'a>>; FEW_FIELDS];
@@ -188,7 +228,7 @@ mod tests {
     #[test]
     fn only_host_and_marker_differ() {
         let primary = "GET /a?b=%20c HTTP/1.1\r\nHOST: Example:80\r\nX-one: 1\r\nx-ONE:  two \r\nCookie: \r\nuser-agent: \u{e4}\r\n\r\n";
-        let expected = "GET /a?b=%20c HTTP/1.1\r\nHOST: Example-shadow:80\r\nX-one: 1\r\nx-ONE: two\r\nCookie: \r\nuser-agent: \u{e4}\r\n\
+        let expected = "GET /a?b=%20c HTTP/1.1\r\nHOST: Example-shadow:80\r\nX-one: 1\r\nx-ONE: two\r\nCookie:\r\nuser-agent: \u{e4}\r\n\
              x-understudy-shadow: true\r\n\r\n";
         assert_eq!(plain(primary), expected);
     }
