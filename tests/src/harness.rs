@@ -4,6 +4,7 @@
 //! everything ran.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
@@ -25,13 +26,24 @@ pub struct Case {
     run: fn() -> Result<()>,
     needs: &'static [Need],
     alone: bool,
+    codec: bool,
+}
+
+thread_local! {
+    static CODEC: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the test that runs on this thread wants its requests to go through hyper, also those that are plain.
+#[must_use]
+pub fn by_codec() -> bool {
+    CODEC.get()
 }
 
 impl Case {
     /// A test with everything that a world with an agent needs. See the [`case!`](crate::case) macro.
     #[must_use]
     pub const fn new(name: &'static str, run: fn() -> Result<()>) -> Self {
-        Self { name, run, needs: Need::ALL, alone: false }
+        Self { name, run, needs: Need::ALL, alone: false, codec: false }
     }
 
     /// Needs only these.
@@ -48,16 +60,25 @@ impl Case {
         self
     }
 
+    fn by_codec(mut self) -> Self {
+        self.codec = true;
+        self
+    }
+
+    fn name(&self) -> String {
+        format!("{}{}", self.name, if self.codec { "::by_codec" } else { "" })
+    }
+
     fn trial(self, unmet: &[(Need, String)]) -> Trial {
         let reasons: Vec<_> =
             unmet.iter().filter(|(need, _)| self.needs.contains(need)).map(|(_, why)| why.clone()).collect();
         if reasons.is_empty() {
-            return Trial::test(self.name, move || self.call());
+            return Trial::test(self.name(), move || self.call());
         }
         if needs::required() {
-            return Trial::test(self.name, move || Err(Failed::from(format!("CI=true and {}", reasons.join("; ")))));
+            return Trial::test(self.name(), move || Err(Failed::from(format!("CI=true and {}", reasons.join("; ")))));
         }
-        Trial::test(self.name, || Ok(())).with_ignored_flag(true)
+        Trial::test(self.name(), || Ok(())).with_ignored_flag(true)
     }
 
     fn call(self) -> Result<(), Failed> {
@@ -68,6 +89,7 @@ impl Case {
         } else {
             _together = SHARED.read().unwrap_or_else(PoisonError::into_inner);
         }
+        CODEC.set(self.codec);
         match catch_unwind(AssertUnwindSafe(self.run)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Failed::from(described(&error))),
@@ -82,6 +104,13 @@ macro_rules! case {
     ($run:ident) => {
         $crate::harness::Case::new(stringify!($run), $run)
     };
+}
+
+/// As [`main`], and each test a second time with rules whose plain requests hyper serves as well: what a client sees is the same on both ways.
+#[must_use]
+pub fn main_both_ways(cases: &[Case]) -> ExitCode {
+    let both: Vec<_> = cases.iter().flat_map(|case| [*case, case.by_codec()]).collect();
+    main(&both)
 }
 
 /// Runs the tests with the usual arguments of a test binary. Two at a time unless told otherwise: each has a world of its own, but all

@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     agent::Agent,
+    harness,
     http::Answer,
     manifests::{self, Manifests},
     metrics::MetricsView,
@@ -51,10 +52,20 @@ const RULES: &str = "virtual-service.yaml";
 /// A VirtualService for a host, with the entries of its `http`.
 #[must_use]
 pub fn rules(host: &str, http: &str) -> String {
+    let http = if harness::by_codec() { with_timeouts(http) } else { http.to_owned() };
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {host}, namespace: mirror}}\n\
          spec:\n  hosts: [{host}]\n  http:\n{http}"
     )
+}
+
+/// With a timeout that never comes: a rule that has one is not for the fast path.
+fn with_timeouts(http: &str) -> String {
+    if http.contains("timeout:") {
+        http.to_owned()
+    } else {
+        http.replace("  - route:", "  - timeout: 3600s\n    route:")
+    }
 }
 
 /// Subsets v1 to v3 of a service, and `empty`, which no pod is in.

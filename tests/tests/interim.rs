@@ -10,7 +10,7 @@ use integration::{
 };
 
 fn main() -> ExitCode {
-    harness::main(&[
+    harness::main_both_ways(&[
         case!(over_http1_they_come_as_v1_wrote_them).needs(NEEDS),
         case!(http10_hears_none_of_them).needs(NEEDS),
         case!(over_http2_each_is_a_head_of_its_own).needs(NEEDS),

@@ -10,7 +10,7 @@ use integration::{
 use understudy::shadow::connections::REST;
 
 fn main() -> ExitCode {
-    harness::main(&[
+    harness::main_both_ways(&[
         case!(answered_is_counted_by_class_of_code).needs(NEEDS),
         case!(connect_failed).needs(NEEDS),
         case!(a_v2_that_refuses_rests).needs(NEEDS),

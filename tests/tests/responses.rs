@@ -11,7 +11,7 @@ use integration::{
 };
 
 fn main() -> ExitCode {
-    harness::main(&[
+    harness::main_both_ways(&[
         case!(answers_come_back_as_v1_gave_them).needs(NEEDS),
         case!(answers_without_a_body_have_none).needs(NEEDS),
         case!(a_body_without_length_comes_whole_and_as_it_is_made).needs(NEEDS),

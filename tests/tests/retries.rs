@@ -11,7 +11,7 @@ use integration::{
 };
 
 fn main() -> ExitCode {
-    harness::main(&[
+    harness::main_both_ways(&[
         case!(a_request_that_met_a_dead_connection_has_one_shadow).needs(NEEDS),
         case!(a_primary_that_breaks_during_the_upload_takes_its_shadow_along).needs(NEEDS),
         case!(an_endpoint_that_refuses_is_passed_over).needs(NEEDS),

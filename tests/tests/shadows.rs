@@ -14,7 +14,7 @@ use integration::{
 };
 
 fn main() -> ExitCode {
-    harness::main(&[
+    harness::main_both_ways(&[
         case!(a_shadow_differs_by_host_and_marker_alone).needs(NEEDS),
         case!(the_host_suffix_can_be_changed_and_left_out).needs(NEEDS),
         case!(each_of_several_mirrors_gets_its_shadow).needs(NEEDS),

@@ -1,5 +1,7 @@
 //! The fields over HTTP/1 that mean something to an intermediary. Comes in: a field's name. Goes out: what it is. Never: a field that only the ends of the message care for.
 
+use memchr::memchr;
+
 /// What a field is to an intermediary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Field {
@@ -43,11 +45,20 @@ impl Field {
     }
 }
 
-/// Writes a field as hyper does: without a blank if there is nothing behind it. A line that was folded is one (RFC 9112, 5.2).
-pub(crate) fn write(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    to.extend_from_slice(name);
-    to.extend_from_slice(if value.is_empty() { b":" } else { b": " });
-    if value.contains(&b'\n') {
+/// Writes a field of a request, as hyper does: without a blank if there is nothing behind it.
+pub(crate) fn write_requests(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let colon: &[u8] = if value.is_empty() { b":" } else { b": " };
+    for part in [name, colon, value, b"\r\n"] {
+        to.extend_from_slice(part);
+    }
+}
+
+/// Writes a field of an answer. A line that was folded is one (RFC 9112, 5.2).
+pub(crate) fn write_answers(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": "] {
+        to.extend_from_slice(part);
+    }
+    if memchr(b'\n', value).is_some() {
         to.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
     } else {
         to.extend_from_slice(value);

@@ -238,7 +238,7 @@ fn pass_on(fields: &[Header<'_>], some_are_named: bool, lead: &mut Vec<u8>, mut 
         if goes {
             // The same length may stand there several times.
             let value = if field == Field::Length { members(value).next().unwrap_or_default() } else { value };
-            fields::write(lead, name.as_bytes(), value);
+            fields::write_answers(lead, name.as_bytes(), value);
         }
     }
 }

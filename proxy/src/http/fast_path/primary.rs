@@ -167,9 +167,12 @@ impl Exchange<'_> {
         let (mut head, mut body) = (&self.plain.written[..], &self.plain.body[..]);
         while head.len() + body.len() > 0 {
             let count = poll_fn(|cx| {
-                let parts = [head, body].map(IoSlice::new);
-                let parts = if body.is_empty() { &parts[..1] } else { &parts };
-                Pin::new(&mut link.stream).poll_write_vectored(cx, parts)
+                let stream = Pin::new(&mut link.stream);
+                if body.is_empty() {
+                    stream.poll_write(cx, head)
+                } else {
+                    stream.poll_write_vectored(cx, &[head, body].map(IoSlice::new))
+                }
             })
             .await?;
             if count == 0 {

@@ -20,6 +20,9 @@ use crate::{fault::Kind, net::client_stream::ClientStream};
 /// Reads of an answer in one turn.
 const READS: usize = 8;
 
+/// What is cheaper to copy than to write from two places.
+const SMALL: usize = 1024;
+
 /// Why an answer did not come to its end.
 #[derive(Debug)]
 pub(super) enum Broke<E = Kind> {
@@ -145,8 +148,14 @@ impl Outgoing {
 
     /// Writes what waits and, behind it, these; what the connection does not take at once waits.
     fn write(&mut self, cx: &mut Context<'_>, to: &mut ClientStream, body: &[u8], tail: &[u8]) -> io::Result<()> {
-        if self.bytes.len() + body.len() + tail.len() == 0 {
-            return Ok(());
+        if body.len() <= SMALL {
+            for part in [body, tail] {
+                self.bytes.extend_from_slice(part);
+            }
+            return match self.poll_flush(cx, to) {
+                Poll::Ready(result) => result,
+                Poll::Pending => Ok(()),
+            };
         }
         let parts = [&self.bytes, body, tail].map(IoSlice::new);
         let mut count = match Pin::new(to).poll_write_vectored(cx, &parts) {

@@ -156,7 +156,7 @@ fn assemble(
         let (name, value) = (usize::from(*name), usize::from(*value));
         let (name, value) = (name..name + usize::from(*name_length), value..value + usize::from(*value_length));
         if !matches!(Field::of(&bytes[name.clone()]), Field::Connection | Field::HopByHop) {
-            fields::write(written, &bytes[name.clone()], &bytes[value.clone()]);
+            fields::write_requests(written, &bytes[name.clone()], &bytes[value.clone()]);
         }
         let name = HeaderName::from_bytes(&bytes[name]).ok()?;
         headers.try_append(name, HeaderValue::from_maybe_shared(bytes.slice(value)).ok()?).ok()?;

@@ -85,9 +85,9 @@ impl Head {
             if is(name, &http::header::TRANSFER_ENCODING) {
                 self.framing = Framing::Chunked;
             }
-            fields::write(&mut self.bytes, name, value);
+            fields::write_requests(&mut self.bytes, name, value);
         }
-        fields::write(&mut self.bytes, MARKER.as_str().as_bytes(), b"true");
+        fields::write_requests(&mut self.bytes, MARKER.as_str().as_bytes(), b"true");
         self.bytes.extend_from_slice(b"\r\n");
     }
 

@@ -73,9 +73,14 @@ impl Outgoing {
             if self.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            let chunk = self.chunk.as_ref().map_or(&[][..], |chunk| chunk.chunk());
-            let parts = [&self.lead[self.led..], chunk, self.tail].map(IoSlice::new);
-            let count = ready!(Pin::new(&mut *stream).poll_write_vectored(cx, &parts))?;
+            let stream = Pin::new(&mut *stream);
+            let count = ready!(match &self.chunk {
+                None if self.tail.is_empty() => stream.poll_write(cx, &self.lead[self.led..]),
+                chunk => {
+                    let chunk = chunk.as_ref().map_or(&[][..], |chunk| chunk.chunk());
+                    stream.poll_write_vectored(cx, &[&self.lead[self.led..], chunk, self.tail].map(IoSlice::new))
+                }
+            })?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
