@@ -1,4 +1,5 @@
-//! One request: choose, send the primary, let the shadows start, answer. The only place that knows both the primary and its shadows.
+//! One request that hyper has read: choose, send the primary, let the shadows start, answer. Beside `fast_path` the only place that knows both the
+//! primary and its shadows.
 
 use std::{mem, pin::pin, rc::Rc, sync::Arc, time::Duration};
 

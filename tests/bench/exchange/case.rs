@@ -15,6 +15,10 @@ pub(crate) enum Case {
     Upload,
     /// A GET without a shadow, on a connection of its own.
     Close,
+    /// As `plain`, under a rule with a timeout: hyper serves it, and not the fast path.
+    Codec,
+    /// The same with a shadow.
+    CodecMirrored,
     /// As `plain`, over HTTP/2 on both sides.
     Http2Plain,
     /// As `mirrored`, over HTTP/2 on all sides.
@@ -22,8 +26,16 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Plain, Self::Mirrored, Self::Upload, Self::Close, Self::Http2Plain, Self::Http2Mirrored];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Plain,
+        Self::Mirrored,
+        Self::Upload,
+        Self::Close,
+        Self::Codec,
+        Self::CodecMirrored,
+        Self::Http2Plain,
+        Self::Http2Mirrored,
+    ];
 
     /// What it is called in the table, in the baseline, and on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -32,6 +44,8 @@ impl Case {
             Self::Mirrored => "mirrored",
             Self::Upload => "upload",
             Self::Close => "close",
+            Self::Codec => "codec",
+            Self::CodecMirrored => "codec-mirrored",
             Self::Http2Plain => "http2-plain",
             Self::Http2Mirrored => "http2-mirrored",
         }
@@ -43,13 +57,15 @@ impl Case {
             Self::Mirrored => "GET, keep-alive, with a shadow",
             Self::Upload => "POST of 10 KiB, keep-alive, with a shadow",
             Self::Close => "GET, a connection for each",
+            Self::Codec => "GET under a rule with a timeout, by hyper",
+            Self::CodecMirrored => "the same with a shadow",
             Self::Http2Plain => "GET over HTTP/2",
             Self::Http2Mirrored => "GET over HTTP/2, with a shadow",
         }
     }
 
     pub(crate) fn is_mirrored(self) -> bool {
-        matches!(self, Self::Mirrored | Self::Upload | Self::Http2Mirrored)
+        matches!(self, Self::Mirrored | Self::Upload | Self::CodecMirrored | Self::Http2Mirrored)
     }
 
     pub(crate) fn is_http2(self) -> bool {
@@ -58,12 +74,22 @@ impl Case {
 
     /// The Service's name, which is the request's Host.
     pub(crate) fn host(self) -> &'static str {
-        if self.is_mirrored() { "mirrored" } else { "plain" }
+        match self {
+            Self::Codec => "codec",
+            Self::CodecMirrored => "codec-mirrored",
+            _ if self.is_mirrored() => "mirrored",
+            _ => "plain",
+        }
     }
 
     /// Where the application wanted to go (`world.yaml`).
     pub(crate) fn original(self) -> SocketAddr {
-        let last = if self.is_mirrored() { 11 } else { 10 };
+        let last = match self {
+            Self::Codec => 12,
+            Self::CodecMirrored => 13,
+            _ if self.is_mirrored() => 11,
+            _ => 10,
+        };
         let port = if self.is_http2() { 8001 } else { 8000 };
         (IpAddr::V4(Ipv4Addr::new(10, 96, 0, last)), port).into()
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::{
     choose::choose,
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{seldom::Seldom, worker::Connection};
 
-/// Bytes of requests that are read at once.
-const READ: usize = 4096;
+/// A connection between two requests keeps room for about as much, and no more.
+const KEPT: usize = 2048;
 
 /// Serves plain requests; `unread` was read before. Returns what is unread when hyper has to go on, or nothing if the connection has ended.
 ///
@@ -48,10 +48,16 @@ async fn converse(
             Ok(Some(plain)) => plain,
             Err(NotPlain) => return Ok(Some(unread)),
             Ok(None) => {
-                unread.reserve(READ);
-                let read = poll_fn(|cx| match pin!(client.read_buf(&mut unread)).poll(cx) {
-                    Poll::Pending => Pin::new(&mut *draining).poll(cx).map(|()| Ok(0)),
-                    read => read,
+                let read = poll_fn(|cx| {
+                    let room = &mut connection.worker.room.borrow_mut();
+                    let mut read = ReadBuf::new(room);
+                    match Pin::new(&mut client).poll_read(cx, &mut read)? {
+                        Poll::Pending => Pin::new(&mut *draining).poll(cx).map(|()| Ok(0)),
+                        Poll::Ready(()) => {
+                            unread.extend_from_slice(read.filled());
+                            Poll::Ready(io::Result::Ok(read.filled().len()))
+                        }
+                    }
                 });
                 if read.await? == 0 {
                     if unread.is_empty() {
@@ -67,7 +73,11 @@ async fn converse(
         let table = connection.worker.table();
         let Some(chosen) = choose(&table, connection, &plain.head) else { return Ok(Some(plain.put_back(&unread))) };
         match primary::perform(connection, &chosen, &plain, &mut client).await {
-            Ok(true) => {}
+            Ok(true) => {
+                if unread.is_empty() && plain.body.len() > KEPT {
+                    unread = BytesMut::new();
+                }
+            }
             Ok(false) => {
                 client.shutdown().await?;
                 return Ok(None);
