@@ -1,4 +1,8 @@
+use http::request::Parts;
+use proptest::prelude::*;
+
 use super::*;
+use crate::http::{headers, reread};
 
 fn plain(text: &str) -> (Plain, BytesMut) {
     let mut unread = BytesMut::from(text);
@@ -83,5 +87,79 @@ fn half_a_head_is_waited_for() {
         let mut unread = BytesMut::from(&whole[..cut]);
         assert!(matches!(read(&mut unread), Ok(None)), "cut at {cut}");
         assert_eq!(unread, whole.as_bytes()[..cut]);
+    }
+}
+
+/// A field that a client may send, or nearly one.
+fn field() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        Just("host"),
+        Just("Content-Length"),
+        Just("transfer-encoding"),
+        Just("Connection"),
+        Just("keep-alive"),
+        Just("TE"),
+        Just("X-A"),
+        Just("x-a"),
+        Just("x b"),
+        Just(""),
+    ];
+    let colon = prop_oneof![8 => Just(": "), 1 => Just(":"), 1 => Just(" :"), 1 => Just(":\t ")];
+    let value = prop_oneof![
+        Just("a"),
+        Just("3"),
+        Just("0"),
+        Just("3, 3"),
+        Just("chunked"),
+        Just("close"),
+        Just("Keep-Alive, close"),
+        Just("x-a"),
+        Just("trailers"),
+        Just(""),
+        Just("caf\u{e9} \u{1}"),
+        Just("b \t"),
+    ];
+    let end = prop_oneof![12 => Just("\r\n"), 1 => Just("\n"), 1 => Just("\r\n "), 1 => Just("\r")];
+    (name, colon, value, end).prop_map(|(name, colon, value, end)| [name, colon, value, end].concat())
+}
+
+fn request() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        6 => Just("GET /p?q HTTP/1.1\r\n"),
+        3 => Just("POST /p HTTP/1.1\r\n"),
+        1 => Just("\r\nHEAD /\u{e4} HTTP/1.1\n"),
+        1 => Just("GET  / HTTP/1.1\r\n"),
+        1 => Just("GET /a b HTTP/1.1\r\n"),
+        1 => Just("GET /<> HTTP/1.1\r\n"),
+        1 => Just("GET / HTTP/1.0\r\n"),
+        1 => Just("GET http://a/ HTTP/1.1\r\n"),
+    ];
+    (line, proptest::bool::weighted(0.9), prop::collection::vec(field(), 0..5))
+        .prop_map(|(line, host, fields)| [line, if host { "Host: a\r\n" } else { "" }, &fields.concat(), "\r\nabc"].concat())
+}
+
+fn shown(head: &Parts) -> String {
+    format!("{} {} {:?} {:?}", head.method, head.uri, head.version, head.headers)
+}
+
+proptest! {
+    /// Fails if a request is plain that hyper reads in another way, or not at all; if what is written is not what hyper would write of it; or if a byte is lost.
+    #[test]
+    fn what_is_plain_is_what_hyper_reads(text in request()) {
+        let mut unread = BytesMut::from(&*text);
+        match read(&mut unread) {
+            Ok(Some(plain)) => {
+                prop_assert_eq!(&plain.put_back(&unread)[..], text.as_bytes());
+                let by_hyper = reread::head(text.as_bytes());
+                prop_assert!(by_hyper.is_some(), "hyper reads nothing");
+                let by_hyper = by_hyper.unwrap();
+                prop_assert_eq!(shown(&plain.head), shown(&by_hyper));
+                let sent = reread::head(&plain.written).unwrap();
+                let mut expected = by_hyper;
+                expected.headers = headers::end_to_end(expected.headers);
+                prop_assert_eq!(shown(&sent), shown(&expected));
+            }
+            Ok(None) | Err(NotPlain) => prop_assert_eq!(&unread[..], text.as_bytes()),
+        }
     }
 }
