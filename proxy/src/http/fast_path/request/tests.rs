@@ -134,8 +134,9 @@ fn request() -> impl Strategy<Value = String> {
         1 => Just("GET / HTTP/1.0\r\n"),
         1 => Just("GET http://a/ HTTP/1.1\r\n"),
     ];
-    (line, proptest::bool::weighted(0.9), prop::collection::vec(field(), 0..5))
-        .prop_map(|(line, host, fields)| [line, if host { "Host: a\r\n" } else { "" }, &fields.concat(), "\r\nabc"].concat())
+    (line, proptest::bool::weighted(0.9), prop::collection::vec(field(), 0..5)).prop_map(|(line, host, fields)| {
+        [line, if host { "Host: a\r\n" } else { "" }, &fields.concat(), "\r\nabc"].concat()
+    })
 }
 
 fn shown(head: &Parts) -> String {
