@@ -119,6 +119,7 @@ pub struct Setting {
     v1_port: u16,
     v2: Behaviour,
     v2_port: u16,
+    is_narrow: bool,
     more: Vec<String>,
 }
 
@@ -134,6 +135,7 @@ impl Setting {
             v1_port: PORT,
             v2: Behaviour::Ok(b"two".to_vec()),
             v2_port: PORT,
+            is_narrow: false,
             more: Vec::new(),
         }
     }
@@ -180,6 +182,13 @@ impl Setting {
         self
     }
 
+    /// Between the client's pod and v1 there is room for a few KiB only.
+    #[must_use]
+    pub fn narrow(mut self) -> Self {
+        self.is_narrow = true;
+        self
+    }
+
     /// Further objects.
     #[must_use]
     pub fn objects(mut self, yaml: impl Into<String>) -> Self {
@@ -194,9 +203,15 @@ impl Setting {
     pub fn start(self) -> Result<Theatre> {
         let node = Node::new()?;
         let client = node.pod("client").label("app", "client").start()?;
+        if self.is_narrow {
+            client.netns().sysctl("ipv4/tcp_wmem", "4096 4096 4096")?;
+        }
         let actor = |version: &str, port, behaviour| -> Result<Actor> {
             let pod = node.pod(&format!("httpbin-{version}")).label("app", "httpbin").label("version", version);
             let pod = pod.start()?;
+            if self.is_narrow && version == "v1" {
+                pod.netns().sysctl("ipv4/tcp_rmem", "4096 4096 4096")?;
+            }
             let recorder = Recorder::start(pod.netns(), (Ipv4Addr::UNSPECIFIED, port).into(), behaviour)?;
             Ok(Actor { recorder, pod })
         };

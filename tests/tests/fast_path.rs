@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         case!(a_connection_goes_on_where_it_stops_being_plain).needs(NEEDS),
         case!(a_request_cut_anywhere_is_one_request).needs(NEEDS),
         case!(a_changed_rule_holds_for_the_next_request).needs(NEEDS),
+        case!(an_answer_may_come_before_its_request_is_taken).needs(NEEDS),
         case!(an_answer_that_breaks_off_breaks_the_connection).needs(NEEDS),
         case!(a_client_that_goes_away_leaves_nothing_behind).needs(NEEDS),
     ])
@@ -95,6 +96,26 @@ fn a_changed_rule_holds_for_the_next_request() -> Result<()> {
     let came = theatre.v1.recorder.wait_for(3)?;
     let has = |at: usize| String::from_utf8_lossy(&came[at].head).contains("x-rule: new");
     ensure!((has(0), has(1), has(2)) == (false, true, true), "the rule does not hold");
+    Ok(())
+}
+
+/// Fails if nobody listens to an endpoint until it has taken the whole request, or if a connection on which half a request stands is used again.
+fn an_answer_may_come_before_its_request_is_taken() -> Result<()> {
+    let theatre = Setting::new(MIRROR).v1(Behaviour::EarlyThenDeaf).narrow().start()?;
+    let request = format!(
+        "POST /p HTTP/1.1\r\nHost: httpbin\r\nX-A: 1\r\nX-B: 2\r\nX-A: 3\r\nContent-Length: 7000\r\n\r\n{0:7000}",
+        'x'
+    );
+    let mut wire = theatre.dial()?;
+    for connections in 1..=2 {
+        let answer = wire.exchange(request.as_bytes())?;
+        ensure!(answer.status == 200, "{}", answer.head);
+        let came = theatre.v1.recorder.wait_for(connections)?;
+        let last = &came[connections - 1];
+        ensure!(last.connection == connections - 1, "half a request stands before this one");
+        ensure!(last.head_text().contains("X-A: 1\r\nX-B: 2"), "not plain");
+    }
+    theatre.outcomes(&[("answered", 2)])?;
     Ok(())
 }
 

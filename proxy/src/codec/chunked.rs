@@ -1,21 +1,32 @@
 //! Where a body in chunks ends (RFC 9112, 7.1). Comes in: its bytes, as they happen to be read. Goes out: how many of them are data, and whether the
-//! last chunk and its trailers have come. Never: the data itself.
+//! last chunk and its trailers have come. Never: the data itself; an end that another reader could see elsewhere: a line ends with CR and LF, and
+//! nothing else with either of them.
 
 use super::limits::MAX_HEADER_BYTES;
+
+/// Fields that would change how the message is read (RFC 9110, 6.5.1): no trailers.
+const FRAMING: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"host", b"trailer"];
+const LONGEST_FRAMING: usize = 17;
 
 /// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// In the digits of a chunk's size; `None` = there must be one.
     Size(Option<u64>),
-    /// Behind the size, up to the end of its line.
+    /// In the blanks behind the size.
+    Blank(u64),
+    /// In what may follow the size on its line.
     Extension(u64),
+    /// Behind the CR of that line.
+    SizeEnd(u64),
     /// So many bytes of data are left of a chunk.
     Data(u64),
     /// The data's own end of line: what is left of it.
     DataEnd { cr: bool },
-    /// Behind the last chunk: so many characters of a trailer's line have come (the end of a line does not count).
-    Trailer(u64),
+    /// Behind the last chunk: so many characters of a trailer's line have come.
+    Trailer(usize),
+    /// Behind the CR of a line of so many.
+    TrailerEnd(usize),
 }
 
 /// Reads along.
@@ -24,6 +35,8 @@ pub(crate) struct Chunked {
     state: State,
     /// Bytes that are no data, since the last data.
     other: usize,
+    /// How the trailer's line begins, in small letters.
+    name: [u8; LONGEST_FRAMING],
 }
 
 /// What was found.
@@ -39,7 +52,7 @@ pub(crate) enum Found {
 
 impl Chunked {
     pub(crate) fn new() -> Self {
-        Self { state: State::Size(None), other: 0 }
+        Self { state: State::Size(None), other: 0, name: [0; LONGEST_FRAMING] }
     }
 
     /// Reads on.
@@ -71,24 +84,33 @@ impl Chunked {
     }
 
     /// One byte that is no data. `None` = it cannot stand here; `Some(None)` = it is the last.
-    fn step(&self, byte: u8) -> Option<Option<State>> {
+    fn step(&mut self, byte: u8) -> Option<Option<State>> {
         Some(Some(match (self.state, byte) {
             (State::Size(size), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = (byte as char).to_digit(16)?;
                 State::Size(Some(size.unwrap_or(0).checked_mul(16)?.checked_add(u64::from(digit))?))
             }
-            (State::Size(Some(0)) | State::Extension(0), b'\n') => State::Trailer(0),
-            (State::Size(Some(size)) | State::Extension(size), b'\n') => State::Data(size),
-            (State::Size(Some(size)), b'\r' | b';' | b' ' | b'\t') | (State::Extension(size), _) => {
-                State::Extension(size)
-            }
+            (State::Size(Some(size)) | State::Blank(size) | State::Extension(size), b'\r') => State::SizeEnd(size),
+            (State::Size(Some(size)) | State::Blank(size), b' ' | b'\t') => State::Blank(size),
+            (State::Size(Some(size)) | State::Blank(size), b';') => State::Extension(size),
+            (State::Extension(size), _) if byte != b'\n' => State::Extension(size),
+            (State::SizeEnd(0), b'\n') => State::Trailer(0),
+            (State::SizeEnd(size), b'\n') => State::Data(size),
             (State::DataEnd { cr: true }, b'\r') => State::DataEnd { cr: false },
-            (State::DataEnd { .. }, b'\n') => State::Size(None),
-            (State::Trailer(0), b'\n') => return Some(None),
-            (State::Trailer(_), b'\n') => State::Trailer(0),
-            (State::Trailer(length), b'\r') => State::Trailer(length),
-            (State::Trailer(length), _) => State::Trailer(length + 1),
-            (State::Size(_) | State::DataEnd { .. } | State::Data(_), _) => return None,
+            (State::DataEnd { cr: false }, b'\n') => State::Size(None),
+            (State::Trailer(length), b'\r') => State::TrailerEnd(length),
+            (State::Trailer(length), _) if byte != b'\n' => {
+                if byte == b':' && self.name.get(..length).is_some_and(|name| FRAMING.contains(&name)) {
+                    return None;
+                }
+                if let Some(place) = self.name.get_mut(length) {
+                    *place = byte.to_ascii_lowercase();
+                }
+                State::Trailer(length + 1)
+            }
+            (State::TrailerEnd(0), b'\n') => return Some(None),
+            (State::TrailerEnd(_), b'\n') => State::Trailer(0),
+            _ => return None,
         }))
     }
 }
@@ -118,7 +140,7 @@ mod tests {
             (&b"0\r\n\r\n"[..], 0),
             (b"5\r\nhello\r\n0\r\n\r\n", 5),
             (b"A;name=\"x\"\r\n0123456789\r\n1\r\n\n\r\n00\r\nx-sum: 7\r\ny:\r\n\r\n", 11),
-            (b"5 \r\n0\r\n\r\n\r\n0 ;x\r\n\r\n", 5),
+            (b"5 \r\n0\r\n\r\n\r\n0\t ;x\r\nhosts: a\r\nthe-transfer-encoding: b\r\ntransfer-encodings: c\r\n\r\n", 5),
         ] {
             let behind = [body, b"HTTP/1.1 200"].concat();
             for cut in 0..=body.len() {
@@ -129,11 +151,28 @@ mod tests {
         }
     }
 
+    /// Fails if an end is seen where another reader may see none, or none where another sees one.
     #[test]
     fn what_is_no_chunk_is_nonsense() {
-        for body in
-            [&b"\r\n"[..], b"x\r\n", b"-1\r\n", b"3\r\nabcd", b"fffffffffffffffff\r\n", b";\r\n", b"5\r\nhello0\r\n"]
-        {
+        for body in [
+            &b"\r\n"[..],
+            b"x\r\n",
+            b"-1\r\n",
+            b"3\r\nabcd",
+            b"fffffffffffffffff\r\n",
+            b";\r\n",
+            b"5\r\nhello0\r\n",
+            b"2;\nxx\r\n",
+            b"2\n",
+            b"2;a\rb\r\n",
+            b"2 2\r\n",
+            b"1\r\nx\n",
+            b"0\r\n\n",
+            b"0\r\nx: y\n",
+            b"0\r\nx\ry\r\n",
+            b"0\r\nx: y\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"0\r\nHost:a\r\n\r\n",
+        ] {
             for cut in 0..body.len() {
                 assert_eq!(found(body, cut), Found::Nonsense, "{body:?}");
             }

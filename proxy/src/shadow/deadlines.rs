@@ -72,7 +72,15 @@ impl Deadline {
     pub fn begin(&self, time: Duration) {
         let looks = u64::try_from(time.as_nanos().div_ceil(LOOK.as_nanos())).unwrap_or(u64::MAX);
         // The next look may be at once.
-        let last = self.deadlines.looks.get().saturating_add(looks).saturating_add(1);
+        self.set(self.deadlines.looks.get().saturating_add(looks).saturating_add(1));
+    }
+
+    /// Until the next [`Deadline::begin`] it has as long as it likes.
+    pub fn suspend(&self) {
+        self.set(u64::MAX);
+    }
+
+    fn set(&self, last: u64) {
         self.last.set(last);
         if let Some(place) = self.place.get()
             && let Some(waiting) = self.deadlines.waiting.borrow_mut().get_mut(place)
@@ -148,6 +156,9 @@ mod tests {
         drop(one);
         assert!(deadlines.waiting.borrow().is_empty(), "its place is free");
         let endless = deadlines.of_one();
+        endless.begin(LOOK);
+        endless.suspend();
+        (0..100).for_each(|_| deadlines.look());
         endless.begin(Duration::MAX);
         assert_eq!(endless.poll(&cx), Poll::Pending);
     }

@@ -113,7 +113,7 @@ async fn attempt_http1(
         match poll_fn(|cx| wire.poll(exchange, &mut worker.room.borrow_mut(), cx)).await {
             Done::Answered(status) => return (Ended::Answered(status), Some(wire)),
             Done::Broken => return (Ended::Without(Outcome::Reset), None),
-            Done::Unsent => {}
+            Done::Unsent => deadline.suspend(),
         }
     }
 }
@@ -178,6 +178,7 @@ async fn attempt_http2(
             Err(Unanswered { unprocessed: Some(unsent), whole: true, .. }) if !mem::replace(&mut again, true) => {
                 // Nothing of it is left there; others may be under way on it.
                 leash.let_go();
+                deadline.suspend();
                 request = unsent;
             }
             Err(Unanswered { error, .. }) => {
@@ -191,7 +192,8 @@ async fn attempt_http2(
     }
 }
 
-/// Does the work, unless the request can no longer be completed, or there is no more time for it: then the outcome.
+/// Does the work, unless the request can no longer be completed, or there is no more time for it: then the outcome. What is done when time is over
+/// is done: a worker that comes late finds the answer waiting.
 async fn unless_it_must_end<T>(
     deadline: &Deadline,
     failure: &mut Failure,
@@ -201,10 +203,14 @@ async fn unless_it_must_end<T>(
         if let Poll::Ready(outcome) = failure.poll(cx) {
             return Poll::Ready(Err(outcome));
         }
-        if let Poll::Ready(outcome) = deadline.poll(cx) {
-            return Poll::Ready(Err(outcome));
+        match deadline.poll(cx) {
+            Poll::Pending => work.as_mut().poll(cx).map(Ok),
+            Poll::Ready(Outcome::Timeout) => match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Ok(done)),
+                Poll::Pending => Poll::Ready(Err(Outcome::Timeout)),
+            },
+            Poll::Ready(outcome) => Poll::Ready(Err(outcome)),
         }
-        work.as_mut().poll(cx).map(Ok)
     })
     .await
 }

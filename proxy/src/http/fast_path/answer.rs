@@ -23,6 +23,7 @@ pub(super) struct Reader {
     part: Part,
     /// What has come of a head that is not whole.
     held: Vec<u8>,
+    is_touched: bool,
     is_head: bool,
     /// The endpoint leaves the connection open.
     stays: bool,
@@ -70,7 +71,7 @@ enum Heads {
 impl Reader {
     /// Of the answer to a request, of HEAD for instance.
     pub(super) fn new(is_head: bool) -> Self {
-        Self { part: Part::Head, held: Vec::new(), is_head, stays: false }
+        Self { part: Part::Head, held: Vec::new(), is_touched: false, is_head, stays: false }
     }
 
     /// Reads on. `lead` takes what the client gets before the bytes; `closes` = the client is told that the connection ends.
@@ -81,6 +82,7 @@ impl Reader {
         if !matches!(self.part, Part::Head) {
             return self.body(bytes, 0, lead);
         }
+        self.is_touched = true;
         let mut held = mem::take(&mut self.held);
         let before = held.len();
         let whole = if before == 0 {
@@ -112,7 +114,7 @@ impl Reader {
 
     /// Whether nothing has come yet.
     pub(super) fn is_untouched(&self) -> bool {
-        matches!(self.part, Part::Head) && self.held.is_empty()
+        !self.is_touched
     }
 
     fn heads(&mut self, bytes: &[u8], lead: &mut Vec<u8>, closes: bool) -> Result<Heads, Kind> {
@@ -127,7 +129,7 @@ impl Reader {
                 Ok(Status::Partial) => return Ok(Heads::Partial(start)),
                 Err(_) => return Err(Kind::Reset),
             }
-            let status = head.code.ok_or(Kind::Reset)?;
+            let status = head.code.filter(|code| *code >= 100).ok_or(Kind::Reset)?;
             // What is taken out makes room for what is added.
             lead.reserve(bytes.len().min(MAX_HEADER_BYTES) + 64);
             lead.extend_from_slice(b"HTTP/1.1 ");
@@ -166,7 +168,7 @@ impl Reader {
         if ending.is_nonsense {
             return Err(Kind::MalformedAnswer);
         }
-        if ending.is_coded && !is_current {
+        if ending.is_coded && !is_current && ending.framing == Framing::Close {
             return Err(Kind::Reset);
         }
         self.stays = ending.stays;

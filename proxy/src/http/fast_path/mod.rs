@@ -8,8 +8,8 @@
 //! go on; its rule forwards it as it is, to destinations that have endpoints, and sets no timeout. That is what most requests are; hyper costs them
 //! three quarters of what we do in user mode (ARCHITECTURE has the figures), for messages that it takes apart and puts together again unchanged.
 //!
-//! `request` reads a request, `choose` says whether its rule is plain, `primary` sends it, `answer` reads the answer, `relay` moves it to the client, `link`
-//! is a connection to an endpoint, `serve` does all that for one connection.
+//! `request` reads a request, `choose` says whether its rule is plain, `primary` and `sending` send it, `answer` reads the answer, `relay` moves it to the
+//! client, `link` is a connection to an endpoint, `serve` does all that for one connection.
 
 mod answer;
 mod choose;
@@ -17,6 +17,7 @@ pub mod link;
 mod primary;
 mod relay;
 mod request;
+mod sending;
 mod serve;
 
 pub use serve::serve;

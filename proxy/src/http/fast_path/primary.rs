@@ -5,14 +5,14 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSlice},
-    pin::Pin,
+    io,
     rc::Rc,
+    task::{Poll, ready},
 };
 
 use http::StatusCode;
 use http_body::SizeHint;
-use tokio::io::{AsyncWrite as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use super::{
     answer::{End, Piece},
@@ -20,6 +20,7 @@ use super::{
     link::Link,
     relay::{Audience, Broke, Relay},
     request::Plain,
+    sending::{Sending, State},
 };
 use crate::{
     fault::{Fault, Kind},
@@ -144,52 +145,34 @@ impl Exchange<'_> {
         }
     }
 
-    /// One try on a connection.
+    /// One try on a connection. The answer is read while the request is written: an endpoint may know enough before it has the whole.
     async fn over(&mut self, link: &mut Link, key: Key, client: &mut ClientStream) -> Result<End, Gone> {
-        let mut untouched = true;
-        if let Err(error) = self.write(link, &mut untouched).await {
-            tracing::debug!(%error, endpoint = %key.endpoint, "the endpoint's connection takes nothing");
-            // What the endpoint has said before it closed may still be read.
-            if untouched {
-                return Err(Gone { untouched, broke: Broke::Unanswered });
-            }
-        }
+        let mut sending = Sending::new(&self.plain.written, &self.plain.body);
         let mut relay = Relay::new(self.plain.is_head);
-        let relayed = poll_fn(|cx| {
+        poll_fn(|cx| {
+            sending.poll(cx, &mut link.stream);
+            match sending.state() {
+                State::Untouched => return Poll::Pending,
+                State::Refused => return Poll::Ready(Err(Gone { untouched: true, broke: Broke::Unanswered })),
+                State::Begun | State::Broken | State::Whole => self.launch(),
+            }
             let room = &mut self.connection.worker.room.borrow_mut();
-            relay.poll(cx, &mut link.stream, client, room, &mut Heard { exchange: self, key })
-        });
-        relayed.await.map_err(|broke| Gone { untouched: false, broke })
+            let relayed = ready!(relay.poll(cx, &mut link.stream, client, room, &mut Heard { exchange: self, key }));
+            Poll::Ready(match relayed {
+                Ok(End { reusable }) => Ok(End { reusable: reusable && sending.state() == State::Whole }),
+                Err(broke) => Err(Gone { untouched: false, broke }),
+            })
+        })
+        .await
     }
 
-    /// Sends the request. With its first bytes the shadows start.
-    async fn write(&mut self, link: &mut Link, untouched: &mut bool) -> io::Result<()> {
-        let (mut head, mut body) = (&self.plain.written[..], &self.plain.body[..]);
-        while head.len() + body.len() > 0 {
-            let count = poll_fn(|cx| {
-                let stream = Pin::new(&mut link.stream);
-                if body.is_empty() {
-                    stream.poll_write(cx, head)
-                } else {
-                    stream.poll_write_vectored(cx, &[head, body].map(IoSlice::new))
-                }
-            })
-            .await?;
-            if count == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            if std::mem::replace(untouched, false)
-                && let Some(shadows) = self.shadows.take()
-            {
-                let origin = &self.connection.origin;
-                let written: Rc<[u8]> = self.plain.written[..].into();
-                shadows.launch(|planned, _| send::over_http1(origin, planned, Rc::clone(&written)));
-            }
-            let of_head = count.min(head.len());
-            head = &head[of_head..];
-            body = &body[count - of_head..];
+    /// The first bytes of the primary have gone out: the shadows start, if they have not.
+    fn launch(&mut self) {
+        if let Some(shadows) = self.shadows.take() {
+            let origin = &self.connection.origin;
+            let written: Rc<[u8]> = self.plain.written[..].into();
+            shadows.launch(|planned, _| send::over_http1(origin, planned, Rc::clone(&written)));
         }
-        Ok(())
     }
 
     /// Answers ourselves: there is no endpoint's answer.

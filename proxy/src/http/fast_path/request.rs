@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, re
 use httparse::{Header, Status};
 
 use crate::codec::{
-    answer_framing::length,
+    answer_framing::{length, may_end},
     fields::{self, Field, members},
 };
 
@@ -37,6 +37,11 @@ pub(super) struct Plain {
 }
 
 impl Plain {
+    /// How many bytes came.
+    pub(super) fn size(&self) -> usize {
+        self.came.len() + self.body.len()
+    }
+
     /// Everything that came, this request included, as if it had not been read; `unread` is what came behind it.
     pub(super) fn put_back(&self, unread: &[u8]) -> BytesMut {
         let parts = [&self.came, &self.body, unread];
@@ -53,11 +58,15 @@ pub(super) struct NotPlain;
 /// A field's place in the head: where its name begins and how long it is, and the same of its value.
 type Place = (u16, u16, u16, u16);
 
-/// Takes a request out of `unread`. `None` = its head is not whole.
+/// Takes a request out of `unread`. `None` = its head is not whole; the first `seen` bytes were found to hold no whole one before.
 ///
 /// # Errors
 /// It is not plain; nothing was taken.
-pub(super) fn read(unread: &mut BytesMut) -> Result<Option<Plain>, NotPlain> {
+pub(super) fn read(unread: &mut BytesMut, seen: usize) -> Result<Option<Plain>, NotPlain> {
+    // A head that dribbles is not read from its beginning for each byte.
+    if seen > 0 && unread.len() < MOST_BYTES && !may_end(unread, seen) {
+        return Ok(None);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let head_length = match head.parse_with_uninit_headers(unread, &mut fields) {

@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     pin::{Pin, pin},
     rc::Rc,
     task::Poll,
@@ -43,11 +43,14 @@ async fn converse(
     draining: &mut (impl Future<Output = ()> + Unpin),
 ) -> io::Result<Option<BytesMut>> {
     let mut client = connection.stream.clone();
+    // So much of what is unread was looked at and is no whole head.
+    let mut seen = 0;
     loop {
-        let plain = match request::read(&mut unread) {
+        let plain = match request::read(&mut unread, mem::take(&mut seen)) {
             Ok(Some(plain)) => plain,
             Err(NotPlain) => return Ok(Some(unread)),
             Ok(None) => {
+                seen = unread.len();
                 let read = poll_fn(|cx| {
                     let room = &mut connection.worker.room.borrow_mut();
                     let mut read = ReadBuf::new(room);
@@ -74,7 +77,7 @@ async fn converse(
         let Some(chosen) = choose(&table, connection, &plain.head) else { return Ok(Some(plain.put_back(&unread))) };
         match primary::perform(connection, &chosen, &plain, &mut client).await {
             Ok(true) => {
-                if unread.is_empty() && plain.body.len() > KEPT {
+                if unread.is_empty() && plain.size() > KEPT {
                     unread = BytesMut::new();
                 }
             }

@@ -115,10 +115,30 @@ fn what_can_be_read_in_two_ways_is_no_answer() {
         ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", Kind::Reset),
         ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Kind::Reset),
         ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense", Kind::Reset),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;\nxx\r\n0\r\n\r\n", Kind::Reset),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\ncontent-length: 3\r\n\r\n", Kind::Reset),
+        ("HTTP/1.1 099 Early\r\ncontent-length: 0\r\n\r\n", Kind::Reset),
         ("SSH-2.0-OpenSSH\r\n", Kind::Reset),
     ] {
         assert_eq!(through(false, false, &[answer.as_bytes()]), Err(kind), "{answer}");
     }
     let endless = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(MAX_HEADER_BYTES));
     assert_eq!(through(false, false, &[endless.as_bytes()]), Err(Kind::Reset));
+}
+
+#[test]
+fn an_answer_to_head_ends_with_its_head_whatever_that_says() {
+    let got = through(true, false, &[b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"]);
+    assert_eq!(got, Ok(("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), 0, ENDS)));
+}
+
+/// Fails if a request may be sent again though its endpoint has begun to answer.
+#[test]
+fn an_answer_that_began_was_begun() {
+    for bytes in [&b"H"[..], b"SSH-2.0\r\n", b"HTTP/1.1 101 Yes\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"] {
+        let mut reader = Reader::new(false);
+        assert!(reader.is_untouched());
+        let _ = reader.feed(bytes, &mut Vec::new(), false);
+        assert!(!reader.is_untouched(), "{bytes:?}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::http::{headers, reread};
 
 fn plain(text: &str) -> (Plain, BytesMut) {
     let mut unread = BytesMut::from(text);
-    let plain = read(&mut unread).unwrap().unwrap();
+    let plain = read(&mut unread, 0).unwrap().unwrap();
     (plain, unread)
 }
 
@@ -75,7 +75,7 @@ fn what_is_not_plain_stays_as_it_came() {
         &many,
     ] {
         let mut unread = BytesMut::from(other);
-        assert!(matches!(read(&mut unread), Err(NotPlain)), "{other:.60}");
+        assert!(matches!(read(&mut unread, 0), Err(NotPlain)), "{other:.60}");
         assert_eq!(unread, other.as_bytes(), "nothing is lost");
     }
 }
@@ -85,9 +85,14 @@ fn half_a_head_is_waited_for() {
     let whole = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     for cut in 0..whole.len() {
         let mut unread = BytesMut::from(&whole[..cut]);
-        assert!(matches!(read(&mut unread), Ok(None)), "cut at {cut}");
+        assert!(matches!(read(&mut unread, 0), Ok(None)), "cut at {cut}");
         assert_eq!(unread, whole.as_bytes()[..cut]);
+        unread.extend_from_slice(&whole.as_bytes()[cut..]);
+        assert!(matches!(read(&mut unread, cut), Ok(Some(_))), "cut at {cut}, the end is seen");
     }
+    let nonsense = BytesMut::from("a\u{1}b");
+    assert!(matches!(read(&mut nonsense.clone(), 0), Err(NotPlain)));
+    assert!(matches!(read(&mut nonsense.clone(), 2), Ok(None)), "what can be no end is not read again");
 }
 
 /// A field that a client may send, or nearly one.
@@ -148,7 +153,7 @@ proptest! {
     #[test]
     fn what_is_plain_is_what_hyper_reads(text in request()) {
         let mut unread = BytesMut::from(&*text);
-        match read(&mut unread) {
+        match read(&mut unread, 0) {
             Ok(Some(plain)) => {
                 prop_assert_eq!(&plain.put_back(&unread)[..], text.as_bytes());
                 let by_hyper = reread::head(text.as_bytes());
