@@ -100,6 +100,7 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         rss_kib: usage.rss,
         fds: usage.fds,
         latency: outcome.latency,
+        histogram: outcome.histogram,
     })
 }
 

@@ -1,5 +1,6 @@
 //! One run of one variant: what was asked, and what it took.
 
+use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
 use crate::{load::paced::Latency, meter::Used, variant::Variant};
@@ -28,6 +29,9 @@ pub(crate) struct Sample {
     pub(crate) rss_kib: u64,
     pub(crate) fds: usize,
     pub(crate) latency: Option<Latency>,
+    /// Of the primary, in nanoseconds: what `latency` is taken from.
+    #[serde(skip)]
+    pub(crate) histogram: Option<Histogram<u64>>,
 }
 
 impl Sample {

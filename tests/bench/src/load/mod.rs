@@ -9,6 +9,7 @@ mod saturating;
 use std::time::Duration;
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 use integration::Pod;
 
 use crate::{
@@ -81,6 +82,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// From the intended start to the last byte; only of paced loads.
     pub(crate) latency: Option<Latency>,
+    /// The same, whole, in nanoseconds.
+    pub(crate) histogram: Option<Histogram<u64>>,
 }
 
 /// Plays a load from a pod. `slowest` is what the slowest variant can do, requests/s.
