@@ -74,12 +74,18 @@ impl ClientStream {
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.stream.poll_read_ready(cx))?;
+            let stream = &self.0.stream;
+            ready!(stream.poll_read_ready(cx))?;
             // Not `try_read`: that would want the buffer initialised, which is a page or two for each read.
-            match self.0.stream.try_read_buf(buf) {
+            match stream.try_read_buf(buf) {
                 Ok(count) => {
                     if count > 0 {
                         self.0.read.store(true, Ordering::Relaxed);
+                    }
+                    if count > 0 && buf.remaining() > 0 {
+                        // That was everything; more comes with another event (epoll(7), question 9). Without this word the next read would ask for nothing.
+                        let _: io::Result<()> =
+                            stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
                     }
                     return Poll::Ready(Ok(()));
                 }

@@ -78,7 +78,8 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         Load::Paced { .. } => Kind::Small.counted(),
     };
     let now = settled(world)?;
-    let shadows = (now.1.requests - seen.1.requests) as f64 / (outcome.requests * counted) as f64;
+    let answered = outcome.requests + outcome.warm_up;
+    let shadows = (now.1.requests - seen.1.requests) as f64 / (answered * counted) as f64;
     if matches!(scenario.load, Load::Saturating { .. }) {
         // A request without its shadow is cheaper: such a figure would be no comparison.
         let share = f64::from(variant.flavour.percentage()) / 100.0;
@@ -93,9 +94,10 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         round,
         requests: outcome.requests,
         errors: outcome.errors,
+        warm_up: outcome.warm_up,
         per_second: outcome.requests as f64 / outcome.seconds,
         shadows,
-        connections: connections as f64 / outcome.requests as f64,
+        connections: connections as f64 / answered as f64,
         used,
         rss_kib: usage.rss,
         fds: usage.fds,

@@ -19,6 +19,8 @@ pub(crate) struct Sample {
     /// Good answers.
     pub(crate) requests: u64,
     pub(crate) errors: u64,
+    /// Good answers before the measurement, which cost what the others did.
+    pub(crate) warm_up: u64,
     pub(crate) per_second: f64,
     /// Requests at v2 for each of them.
     pub(crate) shadows: f64,
@@ -37,11 +39,15 @@ pub(crate) struct Sample {
 impl Sample {
     /// CPU of the proxy for each request, microseconds.
     pub(crate) fn proxy(&self) -> f64 {
-        self.used.group * 1e6 / self.requests as f64
+        self.used.group * 1e6 / self.answered() as f64
+    }
+
+    fn answered(&self) -> u64 {
+        self.requests + self.warm_up
     }
 
     /// CPU of the whole machine for each request, microseconds: client, servers, proxy, kernel.
     pub(crate) fn machine(&self) -> f64 {
-        self.used.machine * 1e6 / self.requests as f64
+        self.used.machine * 1e6 / self.answered() as f64
     }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) requests: u64,
     /// Everything else.
     pub(crate) errors: u64,
+    /// Whole answers before the measurement: v2 has seen them, and they took CPU.
+    pub(crate) warm_up: u64,
     /// How long it took.
     pub(crate) seconds: f64,
     /// From the intended start to the last byte; only of paced loads.

@@ -77,7 +77,7 @@ pub(super) fn play(pod: &Pod, flavour: Flavour, rate: f64, connections: usize, t
     let request = format!("GET / HTTP/1.1\r\nHost: {}:{}\r\n\r\n", flavour.host(), to.port()).into_bytes();
     pod.run(|| {
         let mut generator = Generator::new(to, request, connections)?;
-        generator.warm_up(rate)?;
+        let warm_up = generator.warm_up(rate)?;
         let start = Instant::now();
         generator.run(start, rate, time)?;
         let histogram = &generator.histogram;
@@ -92,6 +92,7 @@ pub(super) fn play(pod: &Pod, flavour: Flavour, rate: f64, connections: usize, t
         Ok(Outcome {
             requests: histogram.len(),
             errors: generator.errors,
+            warm_up,
             seconds: start.elapsed().as_secs_f64(),
             latency: Some(latency),
             histogram: Some(generator.histogram),
@@ -129,8 +130,8 @@ impl Generator {
         Ok(stream)
     }
 
-    /// One request on each connection and some at the rate, so that pools are full and no connect is measured.
-    fn warm_up(&mut self, rate: f64) -> Result<()> {
+    /// One request on each connection and some at the rate, so that pools are full and no connect is measured. Returns how many were answered.
+    fn warm_up(&mut self, rate: f64) -> Result<u64> {
         let until = Instant::now() + PATIENCE;
         self.waiting.extend((0..self.lanes.len()).map(|_| Instant::now()));
         self.send();
@@ -138,9 +139,10 @@ impl Generator {
             self.wait(EpollTimeout::from(100_u16))?;
         }
         self.run(Instant::now(), rate, WARM_UP)?;
+        let answered = self.histogram.len();
         self.histogram.reset();
         self.errors = 0;
-        Ok(())
+        Ok(answered)
     }
 
     fn run(&mut self, start: Instant, rate: f64, time: Duration) -> Result<()> {

@@ -83,13 +83,7 @@ fn of_wrk(text: &str) -> Option<Outcome> {
     let errors = text.lines().find(|line| line.contains("Socket errors"));
     let sockets: u64 =
         errors.into_iter().flat_map(|line| line.split([' ', ','])).filter_map(|word| word.parse::<u64>().ok()).sum();
-    Some(Outcome {
-        requests: requests.saturating_sub(bad),
-        errors: bad + sockets,
-        seconds,
-        latency: None,
-        histogram: None,
-    })
+    Some(Outcome { requests: requests.saturating_sub(bad), errors: bad + sockets, seconds, ..Outcome::default() })
 }
 
 fn of_h2load(text: &str) -> Option<Outcome> {
@@ -104,7 +98,7 @@ fn of_h2load(text: &str) -> Option<Outcome> {
     let good: u64 = codes.split_whitespace().nth(2)?.parse().ok()?;
     // What is under way at the end is neither.
     let errors = count("failed") + count("errored") + count("timeout");
-    Some(Outcome { requests: good.min(count("succeeded")), errors, seconds, latency: None, histogram: None })
+    Some(Outcome { requests: good.min(count("succeeded")), errors, seconds, ..Outcome::default() })
 }
 
 fn number_after(text: &str, words: &str) -> u64 {
