@@ -13,6 +13,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod e2e;
+mod elf;
 mod fuzz;
 mod image;
 mod run;

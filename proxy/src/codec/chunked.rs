@@ -2,10 +2,9 @@
 //! last chunk and its trailers have come. Never: the data itself; an end that another reader could see elsewhere: a line ends with CR and LF, and
 //! nothing else with either of them.
 
-use super::limits::MAX_HEADER_BYTES;
+use super::{limits::MAX_HEADER_BYTES, trailers::FRAMING};
 
-/// Fields that would change how the message is read (RFC 9110, 6.5.1): no trailers.
-const FRAMING: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"host", b"trailer"];
+/// `transfer-encoding`, the longest of [`FRAMING`].
 const LONGEST_FRAMING: usize = 17;
 
 /// Where it stands.
@@ -100,7 +99,8 @@ impl Chunked {
             (State::DataEnd { cr: false }, b'\n') => State::Size(None),
             (State::Trailer(length), b'\r') => State::TrailerEnd(length),
             (State::Trailer(length), _) if byte != b'\n' => {
-                if byte == b':' && self.name.get(..length).is_some_and(|name| FRAMING.contains(&name)) {
+                let is_framing = |name: &[u8]| FRAMING.iter().any(|framing| framing.as_str().as_bytes() == name);
+                if byte == b':' && self.name.get(..length).is_some_and(is_framing) {
                     return None;
                 }
                 if let Some(place) = self.name.get_mut(length) {

@@ -28,7 +28,8 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const LAST_SIZE: usize = 3;
 
 /// Fields that would change how the message is read (RFC 9110, 6.5.1).
-const FRAMING: [HeaderName; 4] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST, header::TRAILER];
+pub(crate) const FRAMING: [HeaderName; 4] =
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::HOST, header::TRAILER];
 
 /// Trailers as they are written, without those that would change how the message is read.
 #[must_use]

@@ -238,3 +238,42 @@ fn rewrite(head: &mut Parts, settings: &ShadowSettings) {
     settings.headers.apply(&mut head.headers);
     head.headers.insert(MARKER, HeaderValue::from_static("true"));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        task::Context,
+    };
+
+    use http_body::SizeHint;
+    use prometheus_client::metrics::gauge::Gauge;
+
+    use super::*;
+    use crate::shadow::{
+        budget::Budget,
+        deadlines::{Deadlines, LOOK},
+        queue,
+    };
+
+    /// Fails if an answer that is there is thrown away because its worker comes late, or if a shadow without one goes on, or one goes on in a drain.
+    #[tokio::test]
+    async fn what_is_done_when_time_is_over_is_done() {
+        let deadlines = Rc::<Deadlines>::default();
+        let (_sink, _body, mut failure) =
+            queue::channel(0, &Budget::new(0, Gauge::default()), &SizeHint::with_exact(0));
+        let late = deadlines.of_one();
+        late.begin(LOOK);
+        (0..3).for_each(|_| deadlines.look());
+        assert_eq!(unless_it_must_end(&late, &mut failure, pin!(ready(1))).await, Ok(1));
+        assert_eq!(unless_it_must_end(&late, &mut failure, pin!(pending::<u8>())).await, Err(Outcome::Timeout));
+        late.suspend();
+        assert!(
+            pin!(unless_it_must_end(&late, &mut failure, pin!(pending::<u8>())))
+                .poll(&mut Context::from_waker(std::task::Waker::noop()))
+                .is_pending()
+        );
+        deadlines.end();
+        assert_eq!(unless_it_must_end(&late, &mut failure, pin!(ready(1))).await, Err(Outcome::Draining));
+    }
+}

@@ -93,7 +93,7 @@ pub(crate) fn table() -> Vec<Scenario> {
     ]
 }
 
-/// Many short runs: what disturbs the machine for a moment spoils a run's p99 whatever its length, and of many runs the middle one is not spoiled.
+/// Many short runs, in turns: a disturbance of seconds then meets every variant, and not a whole run of one.
 fn paced(name: &'static str, title: &'static str, variants: Vec<Variant>, (seconds, rounds): (f64, usize)) -> Scenario {
     let load = Load::Paced { share: 0.5, connections: 32 };
     Scenario { name, title, load, variants, seconds, rounds, args: AS_IT_COMES }

@@ -5,14 +5,13 @@
 //!
 //! BTF is made from debug information, so the linker has to see it, and there is no objcopy for BPF on every machine.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
-/// Of a section header.
-const HEADER: usize = 64;
+use crate::elf::{HEADER, MAGIC, number, slice};
 
 /// Empties the debug sections. They keep their numbers, so that whatever names a section by its number names the same one.
 pub(crate) fn remove(object: &[u8]) -> Result<Vec<u8>> {
-    ensure!(object.starts_with(b"\x7fELF\x02\x01"), "not an ELF file of 64 bits, little endian");
+    ensure!(object.starts_with(MAGIC), "not an ELF file of 64 bits, little endian");
     let (table, count) = (number(object, 40, 8)?, number(object, 60, 2)?);
     ensure!(number(object, 56, 2)? == 0 && number(object, 58, 2)? == HEADER, "not an ELF file for relocation");
     let header = |index: usize| slice(object, table + index * HEADER, HEADER);
@@ -39,16 +38,6 @@ pub(crate) fn remove(object: &[u8]) -> Result<Vec<u8>> {
     stripped[40..48].copy_from_slice(&table.to_le_bytes());
     stripped.extend_from_slice(&headers);
     Ok(stripped)
-}
-
-fn slice(bytes: &[u8], at: usize, length: usize) -> Result<&[u8]> {
-    at.checked_add(length).and_then(|end| bytes.get(at..end)).context("the ELF file is cut off")
-}
-
-fn number(bytes: &[u8], at: usize, length: usize) -> Result<usize> {
-    let mut number = [0; 8];
-    number[..length].copy_from_slice(slice(bytes, at, length)?);
-    Ok(usize::from_le_bytes(number))
 }
 
 #[cfg(test)]

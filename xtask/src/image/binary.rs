@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::Arch;
-use crate::{build_ebpf, cargo, setup};
+use crate::{build_ebpf, cargo, elf, setup};
 
 /// Builds it, stripped, and returns where it is.
 pub(super) fn build(arch: Arch, profile: &str) -> Result<PathBuf> {
@@ -45,21 +45,12 @@ pub(super) fn build(arch: Arch, profile: &str) -> Result<PathBuf> {
     let folder = if profile == "dev" { "debug" } else { profile };
     let binary = cargo::target().join(triple).join(folder).join("understudy");
     let bytes = fs::read(&binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    ensure!(has_symbols(&bytes) == Some(false), "{} is no binary without symbols: was it stripped?", binary.display());
+    ensure!(
+        !elf::has_symbols(&bytes)?,
+        "{} has its symbols: cargo was told to strip it, and did not",
+        binary.display()
+    );
     Ok(binary)
-}
-
-/// Whether an ELF file of 64 bits, little endian, has a section of the type `SHT_SYMTAB` (System V ABI, chapter 4). `None` = it is none.
-fn has_symbols(elf: &[u8]) -> Option<bool> {
-    let number = |at: usize, size: usize| {
-        let bytes = elf.get(at..at.checked_add(size)?)?;
-        usize::try_from(bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))).ok()
-    };
-    elf.starts_with(b"\x7fELF\x02\x01").then_some(())?;
-    let (table, size, count) = (number(40, 8)?, number(58, 2)?, number(60, 2)?);
-    let types: Option<Vec<_>> =
-        (0..count).map(|index| number(table.checked_add(index * size)?.checked_add(4)?, 4)).collect();
-    Some(types?.contains(&2))
 }
 
 /// The cargo that can build for a target: the calling one if its compiler has the target's standard library; otherwise the BPF object's, which
@@ -96,20 +87,4 @@ fn has_std(triple: &str) -> Result<bool> {
 /// A name as a part of a variable's.
 fn variable(name: &str) -> String {
     name.to_uppercase().replace('-', "_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A test's own program has symbols: rustc strips none.
-    #[test]
-    fn symbols_are_found() {
-        let own = fs::read(env::current_exe().unwrap()).unwrap();
-        assert_eq!(has_symbols(&own), Some(true));
-        assert_eq!(has_symbols(b"\x7fELF\x02\x01"), None, "half a header");
-        let mut without = own;
-        without[60..62].fill(0);
-        assert_eq!(has_symbols(&without), Some(false), "no section at all");
-    }
 }
