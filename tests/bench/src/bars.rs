@@ -11,7 +11,7 @@ use crate::{
     stats::Spread,
     table::ratio,
     variant::{
-        Flavour::{self, Dead, Hung, Mirrored, Plain, Slow},
+        Flavour::{self, Beside, Dead, Hung, Mirrored, Plain, Slow},
         Product::{self, Envoy, Haproxy, Nginx, Understudy},
         Variant,
     },
@@ -58,26 +58,6 @@ fn versus(
     ratio(played, (Variant::new(Understudy, ours), Variant::new(other.0, other.1)), of)
 }
 
-/// p99 of all requests of all rounds, ours in this flavour to ours plain. A run's own p99 is that of the moment's stalls, which are the machine's and in both.
-/// The spread is what it is without one round or another.
-fn p99(report: &Report, scenario: &str, flavour: Flavour) -> Option<Spread> {
-    let samples = &report.played(scenario)?.samples;
-    let of_all = |flavour, without: Option<usize>| {
-        let variant = Variant::new(Understudy, flavour);
-        let runs = samples.iter().filter(|sample| sample.variant == variant && Some(sample.round) != without);
-        let mut histograms = runs.filter_map(|sample| sample.histogram.as_ref());
-        let mut all = histograms.next()?.clone();
-        for histogram in histograms {
-            all.add(histogram).ok()?;
-        }
-        Some(all.value_at_quantile(0.99) as f64)
-    };
-    let ratio = |without| Some(of_all(flavour, without)? / of_all(Plain, without)?);
-    let rounds = samples.iter().map(|sample| sample.round + 1).max()?;
-    let spread = Spread::of((0..rounds).filter_map(|round| ratio(Some(round))))?;
-    Some(Spread { median: ratio(None)?, ..spread })
-}
-
 /// All bars, as far as this report has measured them.
 pub(crate) fn of(report: &Report) -> Vec<Bar> {
     let at_most = |words: &str, limit: f64, measured: Option<Spread>| Bar {
@@ -89,7 +69,7 @@ pub(crate) fn of(report: &Report) -> Vec<Bar> {
     };
     let cpu = |ours, other| versus(report, CAPACITY, (ours, other), Sample::proxy);
     let close = |other| versus(report, "close", (Plain, (other, Plain)), Sample::machine);
-    let fault = |flavour| p99(report, "faults", flavour);
+    let p99 = |scenario, ours| versus(report, scenario, (ours, (Understudy, Plain)), Sample::p99);
     let figure = |name: &str| report.figure(name).map(|figure: &Figure| figure.value);
     let sized = |words: &str, limit: f64, unit, measured| Bar { unit, ..at_most(words, limit, measured) };
     vec![
@@ -105,10 +85,15 @@ pub(crate) fn of(report: &Report) -> Vec<Bar> {
         },
         at_most("CPU of a plain request: ours : Envoy's", 1.0 / 3.0, cpu(Plain, (Envoy, Plain))),
         at_most("CPU of a plain request: ours : HAProxy's", 0.8, cpu(Plain, (Haproxy, Plain))),
-        at_most("p99 of all rounds at the same rate: mirrored : plain", 1.1, p99(report, "latency", Mirrored)),
-        at_most("p99 with a dead v2 : plain", 1.1, fault(Dead)),
-        at_most("p99 with a hung v2 : plain", 1.1, fault(Hung)),
-        at_most("p99 with a slow v2 : plain", 1.1, fault(Slow)),
+        at_most("p99 at the same rate: mirrored : plain", 1.1, p99("latency", Mirrored)),
+        at_most(
+            "p99 mirrored : plain while another pod asks v2 as often",
+            1.1,
+            versus(report, "latency", (Mirrored, (Understudy, Beside)), Sample::p99),
+        ),
+        at_most("p99 with a dead v2 : plain", 1.1, p99("faults", Dead)),
+        at_most("p99 with a hung v2 : plain", 1.1, p99("faults", Hung)),
+        at_most("p99 with a slow v2 : plain", 1.1, p99("faults", Slow)),
         at_most(
             "a connection for each request, CPU of the machine: ours : HAProxy behind REDIRECT",
             1.0,

@@ -40,7 +40,7 @@ const UNKNOWN: f64 = 4000.0;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench")]
 struct Options {
-    /// About five minutes instead of sixteen: fewer and shorter rounds, wider spreads
+    /// About five minutes instead of fourteen: fewer and shorter rounds, wider spreads
     #[arg(long)]
     quick: bool,
     /// Only these scenarios

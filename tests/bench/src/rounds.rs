@@ -1,21 +1,22 @@
 //! Rounds: every variant once in each, in an order that rotates, so that whatever disturbs the machine disturbs all alike.
 
 use std::{
+    panic::resume_unwind,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
-use integration::fault_matrix::Usage;
+use integration::{Pod, fault_matrix::Usage};
 use nix::unistd::Pid;
 
 use crate::{
-    load::{self, Kind, Load},
+    load::{self, Kind, Load, Outcome},
     meter::{Meter, members},
     origin::Seen,
     sample::Sample,
     scenario::Scenario,
-    variant::Variant,
+    variant::{Flavour, Product, Protocol, Variant},
     world::World,
 };
 
@@ -28,10 +29,13 @@ pub(crate) struct Played {
     pub(crate) samples: Vec<Sample>,
     /// Variants that could not be measured, and why.
     pub(crate) missing: Vec<(Variant, String)>,
+    /// How long all of it took.
+    pub(crate) took: Duration,
 }
 
 /// Plays a scenario. `slowest` is what paced loads take a share of, requests/s.
 pub(crate) fn play(world: &mut World, scenario: &Scenario, slowest: f64) -> Result<Played> {
+    let start = Instant::now();
     world.ours.run(&world.node, scenario.args)?;
     let mut played = Played::default();
     let mut variants = Vec::new();
@@ -54,6 +58,7 @@ pub(crate) fn play(world: &mut World, scenario: &Scenario, slowest: f64) -> Resu
             }
         }
     }
+    played.took = start.elapsed();
     Ok(played)
 }
 
@@ -63,7 +68,7 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
     let client = world.client(variant.product)?;
     let seen = (world.v1.seen()?, world.v2.seen()?);
     let meter = Meter::start(carrier)?;
-    let outcome = load::play(scenario.load, &world.programs, client, variant.flavour, scenario.seconds, slowest)?;
+    let outcome = ask(world, scenario, variant, client, slowest)?;
     let used = meter.end()?;
     let usage = carrier.map(usage).unwrap_or_default();
     ensure!(outcome.requests > 0, "no request was answered well ({} errors)", outcome.errors);
@@ -102,7 +107,23 @@ pub(crate) fn one(world: &World, scenario: &Scenario, variant: Variant, round: u
         rss_kib: usage.rss,
         fds: usage.fds,
         latency: outcome.latency,
-        histogram: outcome.histogram,
+    })
+}
+
+/// Plays the load, and beside it what the flavour has another pod ask of v2.
+fn ask(world: &World, scenario: &Scenario, variant: Variant, client: &Pod, slowest: f64) -> Result<Outcome> {
+    let (load, seconds) = (scenario.load, scenario.seconds);
+    let play = || load::play(load, &world.programs, client, variant.flavour, seconds, slowest);
+    if variant.flavour != Flavour::Beside {
+        return play();
+    }
+    let (other, v2) = (world.client(Product::Direct)?, world.v2.address(Protocol::Http1));
+    thread::scope(|scope| {
+        let beside = scope.spawn(|| load::straight(load, other, v2, seconds, slowest));
+        let outcome = play();
+        let asked = beside.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        ensure!(asked.errors == 0, "v2 answered {} of another pod's requests badly", asked.errors);
+        outcome
     })
 }
 
@@ -111,7 +132,7 @@ fn settled(world: &World) -> Result<(Seen, Seen)> {
     let until = Instant::now() + PATIENCE;
     let mut last = (world.v1.seen()?, world.v2.seen()?);
     loop {
-        thread::sleep(Duration::from_millis(150));
+        thread::sleep(Duration::from_millis(60));
         let now = (world.v1.seen()?, world.v2.seen()?);
         if (now.0.requests, now.1.requests) == (last.0.requests, last.1.requests) || Instant::now() > until {
             return Ok(now);

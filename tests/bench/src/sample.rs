@@ -1,9 +1,8 @@
 //! One run of one variant: what was asked, and what it took.
 
-use hdrhistogram::Histogram;
 use serde::{Serialize, Serializer};
 
-use crate::{load::paced::Latency, meter::Used, variant::Variant};
+use crate::{load::latency::Latency, meter::Used, variant::Variant};
 
 impl Serialize for Variant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -31,15 +30,17 @@ pub(crate) struct Sample {
     pub(crate) rss_kib: u64,
     pub(crate) fds: usize,
     pub(crate) latency: Option<Latency>,
-    /// Of the primary, in nanoseconds: what `latency` is taken from.
-    #[serde(skip)]
-    pub(crate) histogram: Option<Histogram<u64>>,
 }
 
 impl Sample {
     /// CPU of the proxy for each request, microseconds.
     pub(crate) fn proxy(&self) -> f64 {
         self.used.group * 1e6 / self.answered() as f64
+    }
+
+    /// p99 of the primary, microseconds, if the load was paced.
+    pub(crate) fn p99(&self) -> f64 {
+        self.latency.map_or(f64::NAN, |latency| latency.p99)
     }
 
     fn answered(&self) -> u64 {

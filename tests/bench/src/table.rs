@@ -42,8 +42,14 @@ pub(crate) fn slowest(played: &Played) -> Option<f64> {
 
 /// The table.
 pub(crate) fn of(scenario: &Scenario, played: &Played) -> String {
-    let mut text =
-        format!("\n{}: {} ({} rounds of {} s)\n", scenario.name, scenario.title, scenario.rounds, scenario.seconds);
+    let mut text = format!(
+        "\n{}: {} ({} rounds of {} s, {:.0} s in all)\n",
+        scenario.name,
+        scenario.title,
+        scenario.rounds,
+        scenario.seconds,
+        played.took.as_secs_f64()
+    );
     let paced = matches!(scenario.load, Load::Paced { .. });
     let head = if paced {
         ["p50 µs", "p99 µs", "p99.9 µs", "proxy µs/req", "p99 : ours"]
@@ -67,13 +73,13 @@ pub(crate) fn of(scenario: &Scenario, played: &Played) -> String {
 
 fn row(played: &Played, variant: Variant, paced: bool) -> String {
     let median = |of: fn(&Sample) -> f64| figure(played, variant, of).map_or(f64::NAN, |spread| spread.median);
-    let latency = |of: fn(&crate::load::paced::Latency) -> f64| {
+    let latency = |of: fn(&crate::load::latency::Latency) -> f64| {
         figure(played, variant, |s| s.latency.as_ref().map_or(f64::NAN, of)).map_or(f64::NAN, |spread| spread.median)
     };
     let direct = Variant::new(Product::Direct, crate::variant::Flavour::Plain);
     let none = "–".to_owned();
     let (cells, versus) = if paced {
-        let versus = ratio(played, (variant, variant.ours()), |s| s.latency.map_or(f64::NAN, |l| l.p99));
+        let versus = ratio(played, (variant, variant.ours()), Sample::p99);
         ([latency(|l| l.p50), latency(|l| l.p99), latency(|l| l.p999), median(Sample::proxy)], versus)
     } else {
         let added = difference(played, (variant, direct), Sample::machine).map_or(f64::NAN, |spread| spread.median);

@@ -44,10 +44,13 @@ pub(crate) enum Flavour {
     Hung,
     /// All have one, at a server that reads a byte a second.
     Slow,
+    /// None has; another pod asks v2 as often meanwhile. What v2's work alone does to a primary on the same machine.
+    Beside,
 }
 
 impl Flavour {
-    pub(crate) const ALL: [Self; 6] = [Self::Plain, Self::Mirrored, Self::Tenth, Self::Dead, Self::Hung, Self::Slow];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Plain, Self::Mirrored, Self::Tenth, Self::Dead, Self::Hung, Self::Slow, Self::Beside];
 
     /// The Service's name, which is the request's Host.
     pub(crate) fn host(self) -> &'static str {
@@ -58,13 +61,14 @@ impl Flavour {
             Self::Dead => "dead",
             Self::Hung => "hung",
             Self::Slow => "slow",
+            Self::Beside => "beside",
         }
     }
 
     /// The subset that its shadows go to.
     pub(crate) fn subset(self) -> Option<&'static str> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::Beside => None,
             Self::Mirrored | Self::Tenth => Some("v2"),
             Self::Dead | Self::Hung | Self::Slow => Some(self.host()),
         }
@@ -73,7 +77,7 @@ impl Flavour {
     /// How many requests in a hundred have a shadow.
     pub(crate) fn percentage(self) -> u32 {
         match self {
-            Self::Plain => 0,
+            Self::Plain | Self::Beside => 0,
             Self::Tenth => 10,
             _ => 100,
         }
@@ -135,7 +139,8 @@ impl Variant {
     /// False for what a product does not do: HAProxy has no mirror (its SPOE agent for it is a program of its own), nginx has no percentage.
     pub(crate) fn exists(self) -> bool {
         match self.product {
-            Product::Understudy | Product::Envoy => true,
+            Product::Understudy => true,
+            Product::Envoy => self.flavour != Flavour::Beside,
             Product::Direct | Product::Haproxy => self.flavour == Flavour::Plain,
             Product::Nginx => matches!(self.flavour, Flavour::Plain | Flavour::Mirrored),
         }

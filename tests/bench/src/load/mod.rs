@@ -3,17 +3,17 @@
 //! `wrk` and `h2load` send the next request as soon as the last is answered: they find out how much goes through, and their latencies say
 //! little, because a slow answer delays the question after it. `paced` asks at a constant rate whatever the answers do.
 
-pub(crate) mod paced;
+pub(crate) mod latency;
+mod paced;
 mod saturating;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Result;
-use hdrhistogram::Histogram;
+use anyhow::{Result, bail};
 use integration::Pod;
 
 use crate::{
-    load::paced::Latency,
+    load::latency::Latency,
     programs::Programs,
     variant::{Flavour, Protocol},
 };
@@ -84,8 +84,6 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// From the intended start to the last byte; only of paced loads.
     pub(crate) latency: Option<Latency>,
-    /// The same, whole, in nanoseconds.
-    pub(crate) histogram: Option<Histogram<u64>>,
 }
 
 /// Plays a load from a pod. `slowest` is what the slowest variant can do, requests/s.
@@ -100,7 +98,14 @@ pub(crate) fn play(
     match load {
         Load::Saturating { kind, connections } => saturating::play(kind, connections, programs, pod, flavour, seconds),
         Load::Paced { share, connections } => {
-            paced::play(pod, flavour, share * slowest, connections, Duration::from_secs_f64(seconds))
+            let to = (flavour.host(), flavour.address(Protocol::Http1));
+            paced::play(pod, to, share * slowest, connections, Duration::from_secs_f64(seconds))
         }
     }
+}
+
+/// Plays a paced load straight at a server, past every proxy.
+pub(crate) fn straight(load: Load, pod: &Pod, to: SocketAddr, seconds: f64, slowest: f64) -> Result<Outcome> {
+    let Load::Paced { share, connections } = load else { bail!("only a paced load is played straight at a server") };
+    paced::play(pod, ("v2", to), share * slowest, connections, Duration::from_secs_f64(seconds))
 }

@@ -11,19 +11,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use hdrhistogram::Histogram;
 use integration::Pod;
 use nix::sys::{
     epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
     time::TimeSpec,
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
-use serde::Serialize;
 
-use crate::{
-    load::Outcome,
-    variant::{Flavour, Protocol},
-};
+use crate::load::{Outcome, latency::Recorder};
 
 /// Number of the timer among the epoll's things.
 const TIMER: u64 = u64::MAX;
@@ -31,17 +26,6 @@ const TIMER: u64 = u64::MAX;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// How long after the last request answers are still waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Quantiles of latency, microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Latency {
-    /// Requests per second that were meant.
-    pub(crate) rate: f64,
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
-}
 
 /// A connection and what is under way on it.
 struct Lane {
@@ -67,35 +51,31 @@ struct Generator {
     lanes: Vec<Lane>,
     idle: VecDeque<usize>,
     waiting: VecDeque<Instant>,
-    histogram: Histogram<u64>,
+    recorder: Recorder,
     errors: u64,
 }
 
-/// Plays it from a pod.
-pub(super) fn play(pod: &Pod, flavour: Flavour, rate: f64, connections: usize, time: Duration) -> Result<Outcome> {
-    let to = flavour.address(Protocol::Http1);
-    let request = format!("GET / HTTP/1.1\r\nHost: {}:{}\r\n\r\n", flavour.host(), to.port()).into_bytes();
+/// Plays it from a pod, over so many connections to there.
+pub(super) fn play(
+    pod: &Pod,
+    (host, to): (&str, SocketAddr),
+    rate: f64,
+    connections: usize,
+    time: Duration,
+) -> Result<Outcome> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}:{}\r\n\r\n", to.port()).into_bytes();
     pod.run(|| {
         let mut generator = Generator::new(to, request, connections)?;
         let warm_up = generator.warm_up(rate)?;
         let start = Instant::now();
+        generator.recorder = Recorder::from(start)?;
         generator.run(start, rate, time)?;
-        let histogram = &generator.histogram;
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        let latency = Latency {
-            rate,
-            p50: micros(histogram.value_at_quantile(0.5)),
-            p99: micros(histogram.value_at_quantile(0.99)),
-            p999: micros(histogram.value_at_quantile(0.999)),
-            max: micros(histogram.max()),
-        };
         Ok(Outcome {
-            requests: histogram.len(),
+            requests: generator.recorder.len(),
             errors: generator.errors,
             warm_up,
             seconds: start.elapsed().as_secs_f64(),
-            latency: Some(latency),
-            histogram: Some(generator.histogram),
+            latency: Some(generator.recorder.latency(rate)),
         })
     })
 }
@@ -103,7 +83,7 @@ pub(super) fn play(pod: &Pod, flavour: Flavour, rate: f64, connections: usize, t
 impl Generator {
     fn new(to: SocketAddr, request: Vec<u8>, connections: usize) -> Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let histogram = Histogram::new_with_bounds(1, 120_000_000_000, 3)?;
+        let recorder = Recorder::from(Instant::now())?;
         let mut generator = Self {
             to,
             request,
@@ -111,7 +91,7 @@ impl Generator {
             lanes: Vec::new(),
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
-            histogram,
+            recorder,
             errors: 0,
         };
         for index in 0..connections {
@@ -139,8 +119,7 @@ impl Generator {
             self.wait(EpollTimeout::from(100_u16))?;
         }
         self.run(Instant::now(), rate, WARM_UP)?;
-        let answered = self.histogram.len();
-        self.histogram.reset();
+        let answered = self.recorder.len();
         self.errors = 0;
         Ok(answered)
     }
@@ -173,7 +152,7 @@ impl Generator {
         let now = Instant::now();
         for due in self.waiting.drain(..).chain(self.lanes.iter_mut().filter_map(|lane| lane.due.take())) {
             self.errors += 1;
-            let _ = self.histogram.record(nanos(now - due));
+            self.recorder.record(due, now - due);
         }
         Ok(())
     }
@@ -219,7 +198,7 @@ impl Generator {
                     Some(true) => {
                         lane.answer = Answer::default();
                         if let Some(due) = lane.due.take() {
-                            let _ = self.histogram.record(nanos(due.elapsed()));
+                            self.recorder.record(due, due.elapsed());
                             self.idle.push_back(index);
                         }
                         return;
@@ -269,10 +248,6 @@ impl Answer {
         self.left = Some(length.checked_sub(self.head.len() - end)?);
         Some(self.left == Some(0))
     }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

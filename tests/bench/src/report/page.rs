@@ -83,7 +83,7 @@ fn plots(scenario: &Scenario, played: &Played) -> String {
     };
     match scenario.load {
         Load::Paced { .. } => [
-            bars("p99 of the primary, µs", &rows(&|s| s.latency.map_or(f64::NAN, |l| l.p99))),
+            bars("p99 of the primary, µs", &rows(&Sample::p99)),
             bars("p50 of the primary, µs", &rows(&|s| s.latency.map_or(f64::NAN, |l| l.p50))),
         ]
         .concat(),
