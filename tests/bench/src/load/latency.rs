@@ -58,23 +58,47 @@ impl Recorder {
         self.whole.len()
     }
 
-    /// What they say.
-    pub(super) fn latency(&self, rate: f64) -> Latency {
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        let slices = self.slices.iter().filter_map(|slice| {
+    /// p99 of each slice since the start, microseconds; not a number where no request was meant to start.
+    pub(super) fn slices(&self) -> Slices {
+        let p99 = self.slices.iter().map(|slice| {
             let mut slice = slice.clone();
             slice.sort_unstable();
-            slice.get(slice.len() * 99 / 100).copied()
+            slice.get(slice.len() * 99 / 100).map_or(f64::NAN, |nanos| micros(*nanos))
         });
+        Slices { start: self.start, p99: p99.collect() }
+    }
+
+    /// What they say.
+    pub(super) fn latency(&self, rate: f64) -> Latency {
         Latency {
             rate,
             p50: micros(self.whole.value_at_quantile(0.5)),
-            p99: Spread::of(slices.map(micros)).map_or(f64::NAN, |spread| spread.median),
+            p99: Spread::of(self.slices().p99).map_or(f64::NAN, |spread| spread.median),
             whole_p99: micros(self.whole.value_at_quantile(0.99)),
             p999: micros(self.whole.value_at_quantile(0.999)),
             max: micros(self.whole.max()),
         }
     }
+}
+
+/// p99 over time.
+#[derive(Clone, Debug)]
+pub(crate) struct Slices {
+    start: Instant,
+    p99: Vec<f64>,
+}
+
+impl Slices {
+    /// The highest of so many slices from a moment on, microseconds; `None` if they are not all within the run.
+    pub(crate) fn worst(&self, from: Instant, count: usize) -> Option<f64> {
+        let first = (from.checked_duration_since(self.start)?.as_nanos() / SLICE.as_nanos()) as usize;
+        let slices = self.p99.get(first..first + count)?;
+        slices.iter().copied().reduce(f64::max)
+    }
+}
+
+fn micros(nanos: u64) -> f64 {
+    nanos as f64 / 1e3
 }
 
 #[cfg(test)]
@@ -94,5 +118,9 @@ mod tests {
         let latency = recorder.latency(4000.0);
         assert_eq!((recorder.len(), latency.p99), (1000, 298.0));
         assert!(latency.whole_p99 > 4990.0, "{latency:?}");
+        let slices = recorder.slices();
+        assert_eq!(slices.worst(start + SLICE, 1), Some(298.0));
+        assert!(slices.worst(start + SLICE, 2).is_some_and(|worst| worst > 4990.0));
+        assert_eq!([slices.worst(start + SLICE * 4, 2), slices.worst(start - SLICE, 1)], [None, None]);
     }
 }

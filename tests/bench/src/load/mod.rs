@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use integration::Pod;
 
 use crate::{
-    load::latency::Latency,
+    load::latency::{Latency, Slices},
     programs::Programs,
     variant::{Flavour, Protocol},
 };
@@ -84,6 +84,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     /// From the intended start to the last byte; only of paced loads.
     pub(crate) latency: Option<Latency>,
+    /// The same over time.
+    pub(crate) slices: Option<Slices>,
 }
 
 /// Plays a load from a pod. `slowest` is what the slowest variant can do, requests/s.

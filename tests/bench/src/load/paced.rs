@@ -76,6 +76,7 @@ pub(super) fn play(
             warm_up,
             seconds: start.elapsed().as_secs_f64(),
             latency: Some(generator.recorder.latency(rate)),
+            slices: Some(generator.recorder.slices()),
         })
     })
 }
