@@ -17,7 +17,7 @@ pub(crate) struct Scenario {
     pub(crate) title: &'static str,
     pub(crate) load: Load,
     pub(crate) variants: Vec<Variant>,
-    /// Of each run.
+    /// Of each run; whole ones where wrk or h2load play.
     pub(crate) seconds: f64,
     pub(crate) rounds: usize,
     /// Arguments of our agent.
@@ -61,8 +61,8 @@ pub(crate) const CAPACITY: &str = "keepalive-64";
 pub(crate) fn table() -> Vec<Scenario> {
     let h2 = [Product::Direct, Product::Understudy, Product::Envoy];
     vec![
-        saturating(CAPACITY, "64 connections that stay, small bodies", Kind::Small, 64, (2.5, 5)),
-        saturating("close", "a connection for each request, 64 at a time", Kind::Close, 64, (1.6, 5)),
+        saturating(CAPACITY, "64 connections that stay, small bodies", Kind::Small, 64, (2.0, 5)),
+        saturating("close", "a connection for each request, 64 at a time", Kind::Close, 64, (2.0, 5)),
         Scenario {
             args: AS_IT_COMES,
             ..paced(
@@ -74,27 +74,27 @@ pub(crate) fn table() -> Vec<Scenario> {
         },
         paced(
             "faults",
-            "latency with a v2 that is dead, hung or slow",
+            "latency with a v2 that is dead, hung or slow (Envoy: dead)",
             [only(&[Product::Understudy], &[Plain, Dead, Hung, Slow]), only(&[Product::Envoy], &[Plain, Dead])]
                 .concat(),
             (1.0, 13),
         ),
-        saturating("keepalive-1", "one connection that stays, small bodies", Kind::Small, 1, (1.2, 3)),
-        saturating("keepalive-1000", "1,000 connections that stay, small bodies", Kind::Small, 1000, (1.6, 3)),
-        saturating("get-10k", "64 connections, bodies of 10 KiB", Kind::Get10K, 64, (1.2, 3)),
-        saturating("get-1m", "16 connections, bodies of 1 MiB", Kind::Get1M, 16, (1.2, 3)),
-        saturating("upload-1m", "8 connections, uploads of 1 MiB", Kind::Upload1M, 8, (1.2, 3)),
+        saturating("keepalive-1", "one connection that stays, small bodies", Kind::Small, 1, (1.0, 3)),
+        saturating("keepalive-1000", "1,000 connections that stay, small bodies", Kind::Small, 1000, (2.0, 3)),
+        saturating("get-10k", "64 connections, bodies of 10 KiB", Kind::Get10K, 64, (1.0, 3)),
+        saturating("get-1m", "16 connections, bodies of 1 MiB", Kind::Get1M, 16, (1.0, 3)),
+        saturating("upload-1m", "8 connections, uploads of 1 MiB", Kind::Upload1M, 8, (1.0, 3)),
         Scenario {
             variants: only(&h2, &[Plain, Mirrored]),
-            ..saturating("http2", "HTTP/2, 8 connections of 16 streams", Kind::Http2 { streams: 16 }, 8, (1.6, 3))
+            ..saturating("http2", "HTTP/2, 8 connections of 16 streams", Kind::Http2 { streams: 16 }, 8, (2.0, 3))
         },
         Scenario {
             variants: only(&h2, &[Plain, Mirrored]),
-            ..saturating("grpc", "unary gRPC calls, 8 connections of 16", Kind::Grpc { streams: 16 }, 8, (1.6, 3))
+            ..saturating("grpc", "unary gRPC calls, 8 connections of 16", Kind::Grpc { streams: 16 }, 8, (2.0, 3))
         },
         Scenario {
             variants: only(&h2, &[Tenth]),
-            ..saturating("tenth", "one request in ten is mirrored", Kind::Small, 64, (1.6, 3))
+            ..saturating("tenth", "one request in ten is mirrored", Kind::Small, 64, (2.0, 3))
         },
     ]
 }

@@ -71,7 +71,7 @@ pub(super) fn play(
         generator.recorder = Recorder::from(start)?;
         generator.run(start, rate, time)?;
         Ok(Outcome {
-            requests: generator.recorder.len(),
+            requests: generator.recorder.len().saturating_sub(generator.errors),
             errors: generator.errors,
             warm_up,
             seconds: start.elapsed().as_secs_f64(),
@@ -214,8 +214,9 @@ impl Generator {
     /// The connection has ended or said what is no good answer: an error, and another connection.
     fn broken(&mut self, index: usize) {
         self.errors += 1;
-        if self.lanes[index].due.take().is_none() {
-            self.idle.retain(|idle| *idle != index);
+        match self.lanes[index].due.take() {
+            Some(due) => self.recorder.record(due, due.elapsed()),
+            None => self.idle.retain(|idle| *idle != index),
         }
         let _ = self.epoll.delete(&self.lanes[index].stream);
         // Where nobody listens any more the lane is lost, and what waits says so.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use integration::{Pod, paths};
 
 use crate::{
@@ -22,14 +22,15 @@ pub(super) fn play(
     flavour: Flavour,
     seconds: f64,
 ) -> Result<Outcome> {
+    // Neither program takes parts of a second, and the report is to say what was played.
+    ensure!(seconds >= 1.0 && seconds.fract() == 0.0, "a load of {seconds} s: wrk and h2load play whole seconds");
     let protocol = kind.protocol();
     let url = format!("http://{}:{}{}", flavour.host(), protocol.port(), kind.path());
     let mut words: Vec<String> = with_libraries().to_vec();
     let (found, parse): (_, fn(&str) -> Option<Outcome>) = match kind {
         Kind::Http2 { streams } | Kind::Grpc { streams } => {
             let program = program(&programs.h2load)?;
-            let options =
-                format!("-t1 -c{connections} -m{streams} --duration={} --warm-up-time=0", seconds.ceil().max(1.0));
+            let options = format!("-t1 -c{connections} -m{streams} --duration={} --warm-up-time=0", seconds);
             words.push(program.clone());
             words.extend(options.split(' ').map(str::to_owned));
             if matches!(kind, Kind::Grpc { .. }) {
