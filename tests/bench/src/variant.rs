@@ -44,7 +44,7 @@ pub(crate) enum Flavour {
     Hung,
     /// All have one, at a server that reads a byte a second.
     Slow,
-    /// None has; another pod asks v2 as often meanwhile. What v2's work alone does to a primary on the same machine.
+    /// None has; another pod asks v2 as often meanwhile. What v2 does to a primary on the same machine if there is no mirror.
     Beside,
 }
 
